@@ -1,0 +1,134 @@
+"""What the user sees while an experiment runs: a bar a working stage, a line a finished one. Imports rich alone."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from pipelines.plan import Plan
+
+WAIT_NOTICE_SECONDS = 10.0
+PLAIN_NOTICE_SECONDS = 15.0
+
+
+class Display:
+    """Turns events into progress bars on a terminal, or into plain lines elsewhere."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self.console = console
+        self.computed = 0
+        self.failures: list[dict[str, Any]] = []
+        self._total = len(plan)
+        self._ended: set[str] = set()
+        self._started: set[str] = set()
+        self._tasks: dict[str, TaskID] = {}
+        self._noticed: dict[str, float] = {}
+        self._bars = Progress(
+            TextColumn("{task.description}", style="bold"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[says]}", style="dim"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._overall = self._bars.add_task("stages", total=self._total, says="")
+
+    def __enter__(self) -> "Display":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def tick(self) -> None:
+        """Keep the clocks running."""
+        self._bars.refresh()
+
+    def handle(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        getattr(self, f"_on_{event['event']}")(event)
+
+    def _line(self, mark: str, name: str, right: str, says: str, style: str) -> None:
+        self.console.print(f"[{style}]{mark}[/] {escape(name):<40} [dim]{right:>9}[/]  {escape(says)}", highlight=False)
+
+    def _on_stored(self, event: dict[str, Any]) -> None:
+        fingerprint = event["fingerprint"]
+        if fingerprint not in self._ended and fingerprint not in self._started:
+            self._end(fingerprint)
+            self._line("·", event["stage"], "store", "another command has just made it", "dim")
+
+    def show_stored(self, plan: Plan, stored: set[str]) -> None:
+        """Say which stages are in the store before anything runs."""
+        self._ended |= stored
+        self._bars.update(self._overall, completed=len(self._ended))
+        if stored:
+            names = ", ".join(stage.name for stage in plan if stage.fingerprint in stored)
+            self.console.print(
+                f"[dim]·[/] {len(stored)} of {len(plan)} stages come from the store: [dim]{escape(names)}[/]",
+                highlight=False,
+            )
+
+    def _on_started(self, event: dict[str, Any]) -> None:
+        self._started.add(event["fingerprint"])
+        if self.console.is_terminal:
+            name = event["stage"]
+            self._tasks[event["fingerprint"]] = self._bars.add_task(name, total=None, says="")
+
+    def _on_progress(self, event: dict[str, Any]) -> None:
+        task = self._tasks.get(event["fingerprint"])
+        if task is not None:
+            self._bars.update(task, completed=event["done"], total=event["total"], says=event["says"])
+        elif self._due(event["stage"], PLAIN_NOTICE_SECONDS):
+            self._line(" ", event["stage"], f"{event['done']}/{event['total']}", event["says"], "dim")
+
+    def _on_done(self, event: dict[str, Any]) -> None:
+        self._end(event["fingerprint"])
+        self.computed += 1
+        self._line("✓", event["stage"], f"{event['seconds']:.1f} s", event["says"], "green")
+
+    def _on_failed(self, event: dict[str, Any]) -> None:
+        self._end(event["fingerprint"])
+        self.failures.append(event)
+        self._line("✗", event["stage"], "failed", event["error"], "bold red")
+        self.console.print(f"  [red]traceback and details:[/] {escape(event['record'])}", highlight=False)
+
+    def _on_blocked(self, event: dict[str, Any]) -> None:
+        if event["fingerprint"] not in self._ended:
+            self._end(event["fingerprint"])
+            self._line("-", event["stage"], "blocked", "an input failed", "yellow")
+
+    def _on_waiting(self, event: dict[str, Any]) -> None:
+        if not self._due(f"wait {event['stage']}", WAIT_NOTICE_SECONDS) or event["stage"] in self._working():
+            return
+        owner, progress = event.get("owner") or {}, event.get("progress") or {}
+        who = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "another process"
+        far = f", {progress['done']}/{progress['total']}" if progress else ""
+        self._line("…", event["stage"], "waiting", f"{who} works on it{far}", "dim")
+
+    def _on_died(self, event: dict[str, Any]) -> None:
+        self.console.print(
+            f"[bold red]worker {event['worker']} ended early[/]; its log: {escape(event['log'])}", highlight=False
+        )
+
+    def _working(self) -> set[str]:
+        return {self._bars.tasks[index].description for index in range(len(self._bars.tasks))}
+
+    def _due(self, key: str, seconds: float) -> bool:
+        """Return whether a notice of this key is due; the first one is due after the interval."""
+        now = time.monotonic()
+        last = self._noticed.setdefault(key, now)
+        if now - last < seconds:
+            return False
+        self._noticed[key] = now
+        return True
+
+    def _end(self, fingerprint: str) -> None:
+        self._ended.add(fingerprint)
+        task = self._tasks.pop(fingerprint, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        self._bars.update(self._overall, completed=len(self._ended))

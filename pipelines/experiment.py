@@ -1,0 +1,315 @@
+"""From a configuration to the plan of one experiment: which stages there are, what each reads, what depends on what.
+
+Imports no torch. The order in which stages are added is the order in which a worker prefers them: what others wait
+for comes first.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.configuration import Align, Config, Init, JudgeName, Optimiser, Origin, Reference
+from pipelines.plan import Plan, Stage
+from pipelines.sources import FilesData, UltraData, ZooData, draw_identity, world_identity
+from salsa.store.fingerprint import file_digest
+
+INGREDIENTS = 2
+ROLE_REWARD, ROLE_JUDGE = "reward", "judge"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the final table."""
+
+    name: str
+    role: str
+    model: Stage
+    init: str | None = None
+    reference: str | None = None
+    kl_coef: float | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The plan of one experiment and its last stage."""
+
+    plan: Plan
+    report: Stage
+    rows: tuple[Row, ...]
+
+
+def build(config: Config, settings: dict[str, Any]) -> Experiment:
+    """Return the plan of an experiment; `settings` is the resolved configuration that the report prints.
+
+    Raises FileNotFoundError (naming the key and the file) when a data file is missing.
+    """
+    return _Builder(config).experiment(settings)
+
+
+class _Builder:
+    """Adds the stages of one experiment to a plan, in order of urgency."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.plan = Plan()
+        self.world = world_identity(config.data)
+        self.draws = draw_identity(config.data)
+        self.replicate = {"seed": config.seed, "replicate": config.replicate}
+        self.generation = {
+            "temperature": config.generation.temperature,
+            "max_new_tokens": config.generation.max_new_tokens,
+            "context": config.base.context,
+        }
+
+    def experiment(self, settings: dict[str, Any]) -> Experiment:
+        """Add every stage and return the experiment."""
+        self.data_inputs = self._data()
+        self.base = self._base()
+        self.sft = [self._sft(index) for index in range(1, INGREDIENTS + 1)]
+        self.soup = self._soup()
+        self.reward = self._reward(ROLE_REWARD, self.sft[0])
+        self.judge_model = (
+            self._reward(ROLE_JUDGE, self.sft[1]) if self.config.judge.name is JudgeName.reward_model else None
+        )
+        rows = self._rows()
+        judged = {row.name: self._evaluate(row) for row in rows}
+        report = self._report(rows, judged, settings)
+        return Experiment(self.plan, report, tuple(rows))
+
+    def _data(self) -> dict[str, Stage]:
+        data = self.config.data
+        if isinstance(data, ZooData):
+            return {}
+        shares = {
+            "max_malformed": data.max_malformed,
+            "train": data.split_train,
+            "judge": data.split_judge,
+            "validation": data.split_validation,
+        }
+        suites = {name: _existing(f"data.prompts.{name}", path) for name, path in data.prompts.items()}
+        config: dict[str, Any] = {"shares": shares, "suites": {name: file_digest(p) for name, p in suites.items()}}
+        execution: dict[str, Any] = {"suites": {name: str(path) for name, path in suites.items()}}
+        if isinstance(data, FilesData):
+            for role in ("demonstrations", "preferences", "corpus"):
+                paths = [_existing(f"data.{role}", path) for path in getattr(data, role)]
+                config[role] = [file_digest(path) for path in paths]
+                execution[role] = [str(path) for path in paths]
+        elif isinstance(data, UltraData):
+            config["sets"] = {
+                "demonstrations": [data.demonstrations_set, data.demonstrations_revision],
+                "preferences": [data.preferences_set, data.preferences_revision],
+            }
+        return {"data": self.plan.add("data", "data", config, {}, execution)}
+
+    def _base(self) -> Stage:
+        config, model = self.config, self.config.model
+        if config.scale.source is Origin.hub:
+            identity: dict[str, Any] = {
+                "source": "hub",
+                "name": model.name,
+                "revision": model.revision,
+                "template": model.template,
+                "context": config.base.context,
+            }
+            return self.plan.add("base", "base", identity)
+        base = config.base
+        tiny = dict(vars(model.tiny)) | {"family": model.family.value, "context": base.context}
+        identity = {
+            "source": "build",
+            "architecture": tiny,
+            "data": self.world,
+            "steps": base.steps,
+            "batch": base.batch,
+            "row_tokens": base.row_tokens,
+            "vocabulary": 0 if isinstance(config.data, ZooData) else base.vocabulary,
+            "optimiser": _optimiser(base.optimiser),
+            "seed": config.seed,
+        }
+        return self.plan.add("base", "base", identity, self.data_inputs)
+
+    def _sft(self, index: int) -> Stage:
+        sft = self.config.sft
+        identity = {
+            "data": self.draws,
+            "demonstrations": sft.demonstrations,
+            "draw": 0 if self.config.data.draws.value == "shared" else index,
+            "learn": self.config.data.learn.value,
+            "context": self.config.base.context,
+            "steps": sft.steps,
+            "batch": sft.batch,
+            "optimiser": _optimiser(sft.optimiser),
+            "index": index,
+        } | self.replicate
+        return self.plan.add("sft", f"sft_{index}", identity, {"base": self.base} | self.data_inputs)
+
+    def _soup(self) -> Stage:
+        alpha = self.config.soup.alpha
+        weights = [1.0 - alpha, alpha]
+        if 1.0 in weights:
+            return self.sft[weights.index(1.0)]
+        inputs = {f"ingredient_{index}": model for index, model in enumerate(self.sft, start=1)}
+        return self.plan.add("soup", "soup", {"recipe": "average", "weights": weights}, inputs)
+
+    def _reward(self, role: str, start: Stage) -> Stage:
+        preferences, reward = self.config.preferences, self.config.reward
+        identity: dict[str, Any] = {
+            "data": self.draws,
+            "pairs": preferences.pairs,
+            "heldout": preferences.heldout,
+            "context": self.config.base.context,
+        }
+        inputs = dict(self.data_inputs)
+        if isinstance(self.config.data, ZooData):
+            identity |= {"label_noise": self.config.data.label_noise, "generation": self.generation} | self.replicate
+            inputs |= {"first": self.sft[0], "second": self.sft[1]}
+        else:
+            identity["split"] = "train" if role == ROLE_REWARD else "judge"
+            inputs["tokenizer"] = self.base
+        name = "preferences" if role == ROLE_REWARD else "preferences_judge"
+        pairs = self.plan.add("preferences", name, identity, inputs)
+        training = {
+            "data": self.draws,
+            "role": role,
+            "steps": reward.steps,
+            "batch": reward.batch,
+            "optimiser": _optimiser(reward.optimiser),
+            "normaliser_replies": reward.normaliser_replies,
+            "generation": self.generation,
+        } | self.replicate
+        inputs = {"start": start, "preferences": pairs, "normaliser": self.sft[0]} | self.data_inputs
+        return self.plan.add("reward", "reward" if role == ROLE_REWARD else "reward_judge", training, inputs)
+
+    def _rows(self) -> list[Row]:
+        config = self.config
+        rows = [
+            Row("SFT1", "ingredient", self.sft[0]),
+            Row("SFT2", "ingredient", self.sft[1]),
+            Row("soup", "soup", self.soup),
+        ]
+        arms = [("opponent", config.opponent), ("policy", config.policy)]
+        arms += [("control", control) for control in config.controls.values()]
+        names: set[str] = set()
+        for role, arm in arms:
+            name = _arm_name(arm)
+            if name in names:
+                name = f"{name} ({role})"
+            while name in names:
+                name += "'"
+            names.add(name)
+            rows.append(
+                Row(name, role, self._align(name, arm), arm.init.value, arm.reference.value, float(arm.kl_coef))
+            )
+        return rows
+
+    def _model(self, which: Reference | Init) -> Stage:
+        return {
+            "sft": self.sft[0],
+            "sft_1": self.sft[0],
+            "other": self.sft[1],
+            "soup": self.soup,
+            "base": self.base,
+        }[which.value]
+
+    def _align(self, name: str, arm: Align) -> Stage:
+        identity = {key: value for key, value in vars(arm).items() if key not in ("reference", "init")}
+        identity |= {
+            "data": self.draws,
+            "generation": self.generation,
+            "trace_prompts": self.config.suite.anchor_prompts,
+        }
+        identity["betas"] = list(identity["betas"])
+        inputs = {"init": self._model(arm.init), "reference": self._model(arm.reference), "reward": self.reward}
+        return self.plan.add("align", f"align {name}", identity | self.replicate, inputs | self.data_inputs)
+
+    def _respond(self, row: Row, suite: str, prompts: int) -> Stage:
+        identity = {"data": self.world, "suite": suite, "prompts": prompts, "generation": self.generation}
+        return self.plan.add(
+            "respond",
+            f"respond {row.name}: {suite}",
+            identity | self.replicate,
+            {"model": row.model} | self.data_inputs,
+        )
+
+    def _evaluate(self, row: Row) -> dict[str, Stage]:
+        """Add the evaluation of one model; return its stages by role ("judge:<suite>", "anchors", "tax")."""
+        suite = self.config.suite
+        judges = {"reward": self.reward} | ({"judge": self.judge_model} if self.judge_model else {})
+        judging = {
+            "data": self.world,
+            "judge": self._judge_name(),
+            "missing_end_score": float(self.config.policy.missing_end_score),
+        }
+        done: dict[str, Stage] = {}
+        for name in suite.names:
+            responses = self._respond(row, name, suite.prompts)
+            identity = judging | {"suite": name}
+            done[f"judge:{name}"] = self.plan.add(
+                "judge", f"judge {row.name}: {name}", identity, {"responses": responses} | judges | self.data_inputs
+            )
+        trained = row.role in ("policy", "opponent", "control")
+        replies = row.model if trained else self._respond(row, "validation", suite.anchor_prompts)
+        anchors = {"anchor_sft_1": self.sft[0], "anchor_sft_2": self.sft[1], "anchor_soup": self.soup}
+        identity = judging | {"prompts": suite.anchor_prompts, "generation": self.generation}
+        done["anchors"] = self.plan.add(
+            "anchors", f"anchors {row.name}", identity, {"replies": replies} | anchors | judges | self.data_inputs
+        )
+        identity = {"data": self.world, "documents": suite.tax_documents, "context": self.config.base.context}
+        done["tax"] = self.plan.add("tax", f"tax {row.name}", identity, {"model": row.model} | self.data_inputs)
+        return done
+
+    def _judge_name(self) -> str:
+        return self.config.judge.name.value
+
+    def _report(self, rows: list[Row], judged: dict[str, dict[str, Stage]], settings: dict[str, Any]) -> Stage:
+        judge = self.config.judge
+        identity = {
+            "rows": [
+                {"name": row.name, "role": row.role, "init": row.init, "reference": row.reference}
+                | {"kl_coef": row.kl_coef, "fingerprint": row.model.fingerprint, "key": str(index)}
+                for index, row in enumerate(rows)
+            ],
+            "data": self.world,
+            "suites": list(self.config.suite.names),
+            "samples": self.config.suite.samples,
+            "judge": self._judge_name(),
+            "tie_margin": float(judge.tie_margin),
+            "rounds": judge.rounds,
+            "level": float(judge.level),
+            "model": self.config.model.family.value,
+            "scale": self.config.scale.name,
+            "alpha": float(self.config.soup.alpha),
+        } | self.replicate
+        inputs: dict[str, Stage] = {"reward": self.reward} | self.data_inputs
+        if self.judge_model:
+            inputs["judge_model"] = self.judge_model
+        for index, row in enumerate(rows):
+            inputs |= {f"{index}:{role}": stage for role, stage in judged[row.name].items()}
+            if row.role in ("policy", "opponent", "control"):
+                inputs[f"{index}:align"] = row.model
+        return self.plan.add("report", "report", identity, inputs, {"settings": settings})
+
+
+def _optimiser(optimiser: Optimiser | None) -> dict[str, Any]:
+    if optimiser is None:
+        return {}
+    return dict(vars(optimiser)) | {"schedule": optimiser.schedule.value, "betas": list(optimiser.betas)}
+
+
+def _arm_name(arm: Align) -> str:
+    named = {
+        ("sft", "sft_1"): "PPO",
+        ("soup", "sft_1"): "SALSA",
+        ("other", "sft_1"): "PPO, reference SFT2",
+        ("soup", "soup"): "PPO, start and reference soup",
+        ("sft", "soup"): "PPO, start soup",
+        ("base", "sft_1"): "PPO, reference base",
+    }
+    start, reference = arm.init.value, arm.reference.value
+    return named.get((reference, start), f"PPO, start {start}, reference {reference}")
+
+
+def _existing(key: str, path: str) -> Path:
+    found = Path(path).expanduser()
+    if not found.is_file():
+        raise FileNotFoundError(f"{key}: no file {path}; give a path that exists (JSON lines, gzipped or not, or Parquet)")
+    return found

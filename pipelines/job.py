@@ -1,0 +1,191 @@
+"""One job: from a composed configuration to an experiment's tables on screen and on disk. Imports no torch itself."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines import preflight
+from pipelines.configuration import Config, ConfigurationError
+from pipelines.display import Display
+from pipelines.experiment import Experiment, build
+from pipelines.pool import Pool, WorkerDied
+from pipelines.schema import parse
+from pipelines.tracking import mode_of
+from pipelines.work import Execution
+from salsa.store.artifact import Artifact, Store
+
+_POOLS: dict[int, Pool] = {}
+"""Workers of this process by their number: they outlive a job, so that a sweep imports torch once."""
+
+
+class JobFailed(RuntimeError):
+    """The job did not reach its table."""
+
+
+def run(cfg: DictConfig) -> None:
+    """Plan, run and show one experiment; in a single run a failure ends the process with code 1.
+
+    Raises `JobFailed` in a multirun, so that every launcher counts the job as failed and runs the others.
+    """
+    console = Console(highlight=False, soft_wrap=False)
+    try:
+        _run(cfg, console)
+    except (ConfigurationError, preflight.Missing, FileNotFoundError, JobFailed, WorkerDied) as error:
+        console.print(f"[bold red]error[/] {escape(str(error))}")
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise JobFailed(str(error)) from None
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("[yellow]stopped[/] what was done is kept: the same command goes on from there")
+        close_pools()
+        sys.exit(130)
+
+
+def _run(cfg: DictConfig, console: Console) -> None:
+    started = time.time()
+    config = parse(cfg)
+    settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    assert isinstance(settings, dict)
+    preflight.check(config)
+    experiment = build(config, {str(key): value for key, value in settings.items()})
+    store = Store(Path(config.outputs.dir).resolve())
+    if config.plan:
+        _show_plan(experiment, store, console)
+        return
+    report = store.find("report", experiment.report.fingerprint)
+    computed = 0
+    if report is None:
+        computed = _compute(config, experiment, store, console, started)
+        report = store.find("report", experiment.report.fingerprint)
+    else:
+        console.print(f"[dim]·[/] all {len(experiment.plan)} stages come from the store")
+    if report is None:
+        raise JobFailed("the experiment did not reach its report")
+    folder = export(report, store.root)
+    _show(report, folder, console)
+    _say_how_it_went(config, computed, experiment, folder, console, time.time() - started)
+    _leave_result(folder)
+
+
+def _compute(config: Config, experiment: Experiment, store: Store, console: Console, started: float) -> int:
+    """Run the plan; return how many stages were computed. Raises `JobFailed`, naming the stages that failed."""
+    plan = experiment.plan
+    stored = {stage.fingerprint for stage in plan if store.find(stage.kind, stage.fingerprint) is not None}
+    console.print(
+        f"[bold]{config.model.family.value}[/] at scale [bold]{config.scale.name}[/]: "
+        f"{len(plan)} stages, {len(plan) - len(stored)} to run"
+    )
+    execution = Execution.from_config(config, experiment.report.fingerprint, started)
+    job = {"plan": plan.to_json(), "execution": execution.to_json()}
+    with Display(plan, console) as display:
+        display.show_stored(plan, stored)
+        if config.compute.workers == 0:
+            from pipelines.worker import run_job
+
+            run_job(job, lambda event: display.handle(event) if event["event"] != "finished" else None)
+        else:
+            _pool(config).run(job, display.handle, display.tick)
+    if display.failures:
+        names = ", ".join(str(failure["stage"]) for failure in display.failures)
+        raise JobFailed(f"failed: {names}; everything that did not depend on them is in the store")
+    return display.computed
+
+
+def _pool(config: Config) -> Pool:
+    workers = config.compute.workers
+    pool = _POOLS.get(workers)
+    if pool is None or not pool.alive():
+        pool = _POOLS[workers] = Pool(workers, Path(HydraConfig.get().runtime.output_dir))
+    return pool
+
+
+def close_pools() -> None:
+    """End the worker processes of this command."""
+    for pool in _POOLS.values():
+        pool.close()
+    _POOLS.clear()
+
+
+def export(report: Artifact, root: Path) -> Path:
+    """Copy a report out of the store to `experiments/<fingerprint>`, where people look; return that folder."""
+    folder = root / "experiments" / report.fingerprint[:16]
+    if (folder / "experiment.json").is_file():
+        return folder
+    partial = folder.with_name(f".{folder.name}-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(report.path, partial, ignore=shutil.ignore_patterns("manifest.json"))
+    try:
+        partial.rename(folder)
+    except OSError:
+        shutil.rmtree(partial)
+        if not (folder / "experiment.json").is_file():
+            raise
+    return folder
+
+
+def _show(report: Artifact, folder: Path, console: Console) -> None:
+    from salsa.report.tables import show_experiment
+
+    show_experiment(report.json("experiment.json"), console)
+    console.print(f"tables, curves, samples, one page: [bold]{escape(str(_relative(folder)))}[/]")
+
+
+def _say_how_it_went(
+    config: Config, computed: int, experiment: Experiment, folder: Path, console: Console, seconds: float
+) -> None:
+    console.print(f"{computed} stages computed, {len(experiment.plan) - computed} from the store, {seconds:.1f} s")
+    tracker = {"name": config.logger.name.value, "mode": config.logger.mode.value}
+    if computed and mode_of(tracker) == "offline":
+        runs = _relative(Path(config.outputs.dir).resolve() / "wandb")
+        console.print(f"W&B runs are offline; to upload them: [bold]wandb sync {escape(str(runs))}/offline-run-*[/]")
+
+
+def _leave_result(folder: Path) -> None:
+    """Leave a note in the job's folder, from which a sweep is collected."""
+    output = Path(HydraConfig.get().runtime.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    overrides = list(HydraConfig.get().overrides.task)
+    (output / "result.json").write_text(json.dumps({"experiment": str(folder), "overrides": overrides}))
+
+
+def _show_plan(experiment: Experiment, store: Store, console: Console) -> None:
+    from rich.table import Table
+
+    seconds: dict[str, list[float]] = {}
+    for artifact in store.artifacts():
+        seconds.setdefault(artifact.kind, []).append(float(artifact.manifest["seconds"]))
+    table = Table("stage", "state", "usual time", "fingerprint", box=None, header_style="bold")
+    counts = {"in the store": 0, "to run": 0, "failed before": 0}
+    total = 0.0
+    for stage in experiment.plan:
+        if store.find(stage.kind, stage.fingerprint) is not None:
+            state = "in the store"
+        else:
+            state = "failed before" if store.failure(stage.kind, stage.fingerprint) is not None else "to run"
+        counts[state] += 1
+        past = sorted(seconds.get(stage.kind, []))
+        usual = past[len(past) // 2] if past else None
+        total += usual or 0.0 if state != "in the store" else 0.0
+        shown = f"{usual:.1f} s" if usual is not None and state != "in the store" else ""
+        table.add_row(escape(stage.name), state, shown, stage.fingerprint[:16])
+    console.print(table)
+    console.print(", ".join(f"{count} {state}" for state, count in counts.items()) + f"; about {total:.0f} s of work")
+
+
+def _relative(path: Path) -> Path:
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+

@@ -1,0 +1,96 @@
+"""Stage `preferences`: pairs of replies with labels, as token ids; sampled from the SFT models or given by files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.replies import sample_replies
+from pipelines.work import Work
+from salsa.data.chat import encode_prompts, encode_replies
+from salsa.models.families import load_causal, load_tokenizer
+
+TRAIN, HELDOUT = "pairs_train.jsonl", "pairs_heldout.jsonl"
+
+
+def run(work: Work) -> tuple[str, dict[str, Any]]:
+    """Leave training and held-out pairs: prompt, chosen and rejected as token ids, and gold rewards where known."""
+    if "first" in work.inputs:
+        return _sampled(work)
+    return _given(work)
+
+
+def _sampled(work: Work) -> tuple[str, dict[str, Any]]:
+    """One reply of each of the first two SFT models; labels drawn from the gold rewards with noise (Bradley-Terry)."""
+    config, source = work.config, work.source
+    total = config["pairs"] + config["heldout"]
+    prompts = source.prompts(work.rng("preference prompts"), total)
+    tokenizer = load_tokenizer(work.inputs["first"].path)
+    ids = encode_prompts(tokenizer, [prompt.conversation() for prompt in prompts])
+    sides = []
+    for index, role in enumerate(("first", "second")):
+        model = load_causal(work.inputs[role].path)
+        seed = work.seed("preference replies", index)
+        sides.append(sample_replies(work, model, tokenizer, ids, seed, config["generation"], (index * total, 2 * total)))
+    gold = np.array(
+        [
+            [source.gold(prompt, (reply.text,), (reply.ended,)) for reply in pair]
+            for prompt, *pair in zip(prompts, *sides, strict=True)
+        ],
+        dtype=float,
+    )
+    chance = 1 / (1 + np.exp(-(gold[:, 0] - gold[:, 1]) / config["label_noise"]))
+    first_wins = work.rng("preference labels").random(total) < chance
+    rows = []
+    for index, prompt_ids in enumerate(ids):
+        chosen, rejected = (0, 1) if first_wins[index] else (1, 0)
+        rows.append(
+            {
+                "prompt": prompt_ids,
+                "chosen": sides[chosen][index].ids,
+                "rejected": sides[rejected][index].ids,
+                "gold": [gold[index, chosen], gold[index, rejected]],
+                "cluster": prompts[index].cluster,
+            }
+        )
+    _write(work.folder / TRAIN, rows[: config["pairs"]])
+    _write(work.folder / HELDOUT, rows[config["pairs"] :])
+    agree = float(np.mean((gold[:, 0] > gold[:, 1]) == first_wins))
+    says = f"{config['pairs']:,} pairs and {config['heldout']} held out; labels agree with gold in {agree:.0%}"
+    return says, {"agreement": agree, "gold_first": float(gold[:, 0].mean()), "gold_second": float(gold[:, 1].mean())}
+
+
+def _given(work: Work) -> tuple[str, dict[str, Any]]:
+    config, source = work.config, work.source
+    tokenizer = load_tokenizer(work.inputs["tokenizer"].path)
+    counts: dict[str, Any] = {}
+    for split, name, limit in ((config["split"], TRAIN, config["pairs"]), ("heldout", HELDOUT, config["heldout"])):
+        pairs = source.pairs(split)
+        if pairs is None:
+            raise ValueError("preferences: this source has no given pairs; use data=files or data=ultra")
+        prompts = encode_prompts(tokenizer, [pair.conversation for pair in pairs])
+        replies = [
+            encode_replies(tokenizer, [getattr(pair, side) for pair in pairs], [True] * len(pairs))
+            for side in ("chosen", "rejected")
+        ]
+        rows = []
+        for pair, prompt, chosen, rejected in zip(pairs, prompts, *replies, strict=True):
+            if len(prompt) + max(len(chosen), len(rejected)) <= config["context"]:
+                record = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+                rows.append(record | {"gold": None, "cluster": pair.cluster})
+        counts |= {f"{split}_pairs": min(len(rows), limit), f"{split}_too_long": len(pairs) - len(rows)}
+        if len(rows) < 2:
+            raise ValueError(
+                f"base.context={config['context']}: {len(rows)} of the {len(pairs)} pairs of the split {split!r} fit; "
+                "raise base.context, or give more pairs"
+            )
+        _write(work.folder / name, rows[:limit])
+    says = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in counts.items())
+    return says, counts
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")

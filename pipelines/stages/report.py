@@ -1,0 +1,129 @@
+"""Stage `report`: the experiment's tables, figures, samples and page, and `experiment.json` for programs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipelines.stages.align import METRICS
+from pipelines.stages.anchors import ANCHORS
+from pipelines.stages.judge import SCORES
+from pipelines.stages.tax import TAX
+from pipelines.work import Work
+from salsa.evaluation.calibration import accuracy_interval
+from salsa.evaluation.scores import read
+from salsa.evaluation.statistics import Estimate
+from salsa.report import figures, page, samples, schema, tables
+from salsa.report.experiment import (
+    Divergence,
+    Evidence,
+    Heading,
+    Judge,
+    RewardModelReport,
+    Row,
+    Tax,
+    assemble,
+)
+
+ANCHOR_NAMES = {"sft_1": "SFT1", "sft_2": "SFT2", "soup": "soup"}
+JUDGE_UNITS = {"gold": "gold reward", "reward_model": "standard deviations of SFT1's score"}
+
+
+def run(work: Work) -> tuple[str, dict[str, Any]]:
+    """Leave everything that people and programs read of one experiment."""
+    config = work.config
+    rows = [
+        Row(row["name"], row["role"], row["init"], row["reference"], row["kl_coef"], row["fingerprint"])
+        for row in config["rows"]
+    ]
+    opponents = [row.name for row in rows if row.role == "opponent"] + [rows[0].name]
+    experiment = assemble(
+        _heading(work),
+        rows,
+        _evidence(work),
+        suites=config["suites"],
+        opponents=opponents,
+        anchors=list(ANCHOR_NAMES.values()),
+        rng=np.random.default_rng(work.seed("report")),
+        sample_count=config["samples"],
+        rounds=config["rounds"],
+        level=config["level"],
+    )
+    schema.write(work.folder / "experiment.json", experiment)
+    (work.folder / "table.md").write_text(tables.markdown(experiment), encoding="utf-8")
+    (work.folder / "table.csv").write_text(tables.to_csv(experiment), encoding="utf-8")
+    (work.folder / "samples.md").write_text(samples.markdown(experiment), encoding="utf-8")
+    drawn = figures.write_all(experiment, work.folder)
+    (work.folder / "page.html").write_text(page.html(experiment), encoding="utf-8")
+    _send(work, experiment, drawn)
+    means = {f"judge/{row['name']}": row["pooled"]["judge"]["value"] for row in experiment["rows"] if row["pooled"]}
+    return f"{len(rows)} models on {len(config['suites'])} suites", means
+
+
+def _send(work: Work, experiment: dict[str, Any], drawn: Any) -> None:
+    columns, lines = samples.columns(experiment)
+    work.tracked.table("samples", columns, lines)
+    records = list(tables.tidy(experiment))
+    if records:
+        work.tracked.table("results", list(records[0]), [list(record.values()) for record in records])
+    work.tracked.images([path for path in drawn if path.suffix == ".png"])
+
+
+def _heading(work: Work) -> Heading:
+    config = work.config
+    title = f"SALSA against PPO: {config['model']}, {config['scale']}, alpha {config['alpha']:g}"
+    return Heading(
+        fingerprint=work.stage.fingerprint,
+        title=title,
+        model=config["model"],
+        judge=Judge(config["judge"], config["tie_margin"], JUDGE_UNITS[config["judge"]]),
+        settings=work.stage.execution.get("settings", {}),
+    )
+
+
+def _evidence(work: Work) -> Evidence:
+    config, inputs = work.config, work.inputs
+    scores: dict[str, dict[str, Any]] = {}
+    fingerprints: dict[str, dict[str, dict[str, str]]] = {}
+    kl, tax, curves, training = {}, {}, {}, {}
+    for row in config["rows"]:
+        name, key = row["name"], row["key"]
+        judged = {suite: inputs[f"{key}:judge:{suite}"] for suite in config["suites"]}
+        scores[name] = {suite: read(artifact.file(SCORES)) for suite, artifact in judged.items()}
+        fingerprints[name] = {
+            suite: {"judge": artifact.fingerprint, "respond": artifact.manifest["inputs"]["responses"]}
+            for suite, artifact in judged.items()
+        }
+        anchors = inputs[f"{key}:anchors"]
+        measured = anchors.json(ANCHORS)
+        kl[name] = {
+            ANCHOR_NAMES[anchor]: Divergence(
+                Estimate(**estimates["k1"]), Estimate(**estimates["k3"]), anchors.fingerprint
+            )
+            for anchor, estimates in measured["final"].items()
+        }
+        kept = inputs[f"{key}:tax"]
+        values = kept.json(TAX)
+        tax[name] = Tax(values["recall"], values["perplexity"], kept.fingerprint)
+        if f"{key}:align" in inputs:
+            curves[name] = [_named(point) for point in measured["points"]]
+            training[name] = inputs[f"{key}:align"].lines(METRICS)
+    return Evidence(scores, fingerprints, kl, tax, curves, training, _reward_model(work))
+
+
+def _named(point: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(point) | {"kl": {ANCHOR_NAMES[anchor]: values for anchor, values in point["kl"].items()}}
+
+
+def _reward_model(work: Work) -> RewardModelReport:
+    artifact = work.inputs["reward"]
+    report = artifact.json("reward.json")
+    return RewardModelReport(
+        accuracy=accuracy_interval(report["margins"], report["clusters"], np.random.default_rng(0)),
+        brier=report["brier"],
+        ece=report["ece"],
+        correlation=report["correlation"],
+        pairs=len(report["margins"]),
+        reliability=report["reliability"],
+        fingerprint=artifact.fingerprint,
+    )

@@ -1,0 +1,56 @@
+"""Stage `respond`: a model answers a suite; every turn of a prompt is generated."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from safetensors.torch import save_file
+
+from pipelines.prompts import fitting
+from pipelines.replies import sample, to_replies
+from pipelines.work import Work
+from salsa.data.chat import encode_prompts
+from salsa.models.families import load_causal, load_tokenizer
+
+RESPONSES, FIRST_TURN = "responses.jsonl", "replies.safetensors"
+
+
+def run(work: Work) -> tuple[str, dict[str, Any]]:
+    """Leave `responses.jsonl` (texts and token ids by prompt) and the first turn's log-probabilities."""
+    config, generation = work.config, work.config["generation"]
+    folder = work.inputs["model"].path
+    tokenizer, model = load_tokenizer(folder), load_causal(folder)
+    suite = work.source.suite(config["suite"], config["prompts"])
+    prompts, left_out = fitting(tokenizer, suite, generation, f"suite {config['suite']}")
+    turns = max(len(prompt.questions) for prompt in prompts)
+    answered: list[dict[str, Any]] = [
+        {"prompt": asdict(prompt), "prompt_ids": [], "reply_ids": [], "replies": [], "ended": []} for prompt in prompts
+    ]
+    for turn in range(turns):
+        open_ = [index for index, prompt in enumerate(prompts) if len(prompt.questions) > turn]
+        conversations = [prompts[index].conversation(tuple(answered[index]["replies"])) for index in open_]
+        ids = encode_prompts(tokenizer, conversations)
+        seed = work.seed(f"respond {config['suite']}", turn)
+        span = (turn * len(prompts), turns * len(prompts))
+        rollout = sample(work, model, tokenizer, ids, seed, generation, span)
+        if turn == 0:
+            sequences = rollout.sequences
+            tensors = {
+                "ids": sequences.ids,
+                "prompt_lengths": sequences.prompt_lengths,
+                "reply_lengths": sequences.reply_lengths,
+                "logps": rollout.logps,
+            }
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, work.folder / FIRST_TURN)
+        for index, prompt_ids, reply in zip(open_, ids, to_replies(rollout, tokenizer), strict=True):
+            answered[index]["prompt_ids"].append(prompt_ids)
+            answered[index]["reply_ids"].append(reply.ids)
+            answered[index]["replies"].append(reply.text)
+            answered[index]["ended"].append(reply.ended)
+    with (work.folder / RESPONSES).open("w", encoding="utf-8") as file:
+        for row in answered:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    says = f"{len(prompts)} prompts" + (f" of {turns} turns" if turns > 1 else "")
+    if left_out:
+        says += f"; {left_out} left out, too long for the context"
+    return says, {"prompts": len(prompts), "too_long": left_out}

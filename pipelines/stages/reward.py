@@ -1,0 +1,93 @@
+"""Stage `reward`: a reward model on pairs (Bradley-Terry), its held-out quality, and what zero and one of it mean."""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.replies import sample_replies
+from pipelines.stages.preferences import HELDOUT, TRAIN
+from pipelines.training import optimiser_settings, train
+from pipelines.work import Work
+from salsa.data.chat import encode_prompts
+from salsa.evaluation.calibration import calibration
+from salsa.models.families import load_causal, load_tokenizer, save
+from salsa.models.heads import reward_from_causal
+from salsa.rl.scoring import sequence_scores
+from salsa.rl.sequences import pack
+from salsa.training.batches import batch_indices
+from salsa.training.preference import RewardModeling, collate_pairs
+
+
+def run(work: Work) -> tuple[str, dict[str, Any]]:
+    """Leave the reward model's folder with `reward.json`: normaliser, accuracy, calibration, correlation with gold."""
+    config = work.config
+    start = work.inputs["start"].path
+    tokenizer = load_tokenizer(start)
+    pad = tokenizer.pad_token_id
+    model = reward_from_causal(load_causal(start), work.seed(f"{config['role']} head"))
+    pairs = work.inputs["preferences"].lines(TRAIN)
+    order = work.seed(f"{config['role']} order")
+    module = RewardModeling(model, optimiser_settings(config["optimiser"]), config["steps"])
+    last = train(
+        work,
+        module,
+        lambda step: collate_pairs([pairs[i] for i in batch_indices(order, step, config["batch"], len(pairs))], pad),
+        config["steps"],
+    )
+    model.eval()
+    heldout = _heldout(work, model, pad)
+    normaliser = _normaliser(work, model, tokenizer)
+    save(model, tokenizer, work.folder)
+    (work.folder / "reward.json").write_text(json.dumps(heldout | normaliser, indent=1))
+    says = f"{len(pairs):,} pairs, {config['steps']} steps; held out: accuracy {heldout['accuracy']:.1%}"
+    if heldout["correlation"] is not None:
+        says += f", correlation with gold {heldout['correlation']:.2f}"
+    metrics = {key: value for key, value in (heldout | normaliser).items() if isinstance(value, int | float)}
+    return says, metrics | {"loss": last["loss"]}
+
+
+def _scores(work: Work, model: Any, prompts: list[list[int]], replies: list[list[int]], pad: int) -> torch.Tensor:
+    with torch.no_grad():
+        return sequence_scores(model, pack(prompts, replies, pad), work.execution.micro_batch_tokens).cpu()
+
+
+def _heldout(work: Work, model: Any, pad: int) -> dict[str, Any]:
+    pairs = work.inputs["preferences"].lines(HELDOUT)
+    prompts = [pair["prompt"] for pair in pairs]
+    chosen = _scores(work, model, prompts, [pair["chosen"] for pair in pairs], pad).double().numpy()
+    rejected = _scores(work, model, prompts, [pair["rejected"] for pair in pairs], pad).double().numpy()
+    margins = chosen - rejected
+    correlation = None
+    if pairs[0]["gold"] is not None:
+        gold = np.array([pair["gold"] for pair in pairs]).T.ravel()
+        scores = np.concatenate([chosen, rejected])
+        correlation = float(np.corrcoef(scores, gold)[0, 1]) if scores.std() > 0 and gold.std() > 0 else None
+    return calibration(margins) | {
+        "correlation": correlation,
+        "margins": margins.tolist(),
+        "clusters": [pair["cluster"] for pair in pairs],
+    }
+
+
+def _normaliser(work: Work, model: Any, tokenizer: Any) -> dict[str, float]:
+    """Scores of SFT1's replies define the unit of the reward, once, whatever the arms' references are."""
+    config = work.config
+    prompts = work.source.prompts(work.rng(f"{config['role']} normaliser prompts"), config["normaliser_replies"])
+    ids = encode_prompts(tokenizer, [prompt.conversation() for prompt in prompts])
+    room = config["generation"]["context"] - config["generation"]["max_new_tokens"]
+    ids = [row for row in ids if len(row) <= room]
+    sft = load_causal(work.inputs["normaliser"].path)
+    seed = work.seed(f"{config['role']} normaliser")
+    replies = sample_replies(work, sft, tokenizer, ids, seed, config["generation"], (0, len(ids)))
+    finished = [index for index, reply in enumerate(replies) if reply.ended]
+    if len(finished) < 2:
+        finished = list(range(len(replies)))
+    scores = _scores(
+        work, model, [ids[i] for i in finished], [replies[i].ids for i in finished], tokenizer.pad_token_id
+    )
+    std = float(scores.std())
+    if not std > 0:
+        raise ValueError("the reward model gives every reply of SFT1 the same score; train it longer (reward.steps)")
+    return {"mean": float(scores.mean()), "std": std, "normaliser_replies": len(finished)}

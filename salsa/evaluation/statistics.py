@@ -1,0 +1,261 @@
+"""Means, win rates and their intervals. Questions are resampled by cluster: related ones are not independent."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from salsa.evaluation.scores import ScoredReply
+
+ROUNDS = 1000
+LEVEL = 0.95
+# Resampled counts are made in blocks of at most this many numbers, so that large suites need little memory.
+_BLOCK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean of `n` values with its interval; `low` and `high` are None where the data cannot give an interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """The share of prompts won, a tie counting one half, with its interval and the counts behind it."""
+
+    value: float
+    low: float | None
+    high: float | None
+    wins: int
+    ties: int
+    losses: int
+
+    @property
+    def n(self) -> int:
+        """Number of compared prompts."""
+        return self.wins + self.ties + self.losses
+
+
+def cluster_bootstrap_mean(
+    values: ArrayLike,
+    clusters: Sequence[str],
+    rng: np.random.Generator,
+    rounds: int = ROUNDS,
+    level: float = LEVEL,
+) -> Estimate:
+    """Return the mean of `values` [n] with a percentile interval from resampling whole clusters with replacement.
+
+    Values of one cluster stay together, so questions that share their subject do not count as independent. With
+    one value a cluster this is the ordinary bootstrap. With a single cluster there is no interval. Raises
+    ValueError for no values, non-finite values, or lengths that differ.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 1:
+        raise ValueError(f"values must have one dimension, found shape {table.shape}")
+    return cluster_bootstrap_means(table[:, None], clusters, rng, rounds, level)[0]
+
+
+def cluster_bootstrap_means(
+    table: ArrayLike,
+    clusters: Sequence[str],
+    rng: np.random.Generator,
+    rounds: int = ROUNDS,
+    level: float = LEVEL,
+) -> list[Estimate]:
+    """Return an estimate for each column of `table` [n, columns], all from the same resamples of the clusters.
+
+    One set of resamples serves every metric of a suite: it is faster, and the metrics' intervals are comparable.
+    """
+    columns = np.asarray(table, dtype=np.float64)
+    return mean_of_suites([columns], [clusters], rng, rounds, level)
+
+
+def mean_of_suites(
+    tables: Sequence[NDArray[np.float64]],
+    clusters: Sequence[Sequence[str]],
+    rng: np.random.Generator,
+    rounds: int = ROUNDS,
+    level: float = LEVEL,
+) -> list[Estimate]:
+    """Return, for each column, the unweighted mean over suites of the suites' means, with a clustered interval.
+
+    `tables` holds one [prompts, columns] array a suite. A cluster that occurs in several suites is drawn or left
+    out in all of them together. Resamples in which some suite has no prompt at all are passed over. There is no
+    interval where a suite has fewer than two clusters.
+    """
+    _check_tables(tables, clusters)
+    _, codes = np.unique(np.concatenate([np.asarray(names, dtype=str) for names in clusters]), return_inverse=True)
+    groups = int(codes.max()) + 1
+    sums: list[NDArray[np.float64]] = []
+    sizes: list[NDArray[np.float64]] = []
+    start, fewest = 0, groups
+    for table in tables:
+        own = codes[start : start + len(table)]
+        start += len(table)
+        sizes.append(np.bincount(own, minlength=groups).astype(np.float64))
+        sums.append(np.stack([np.bincount(own, weights=column, minlength=groups) for column in table.T], axis=1))
+        fewest = min(fewest, int(np.count_nonzero(sizes[-1])))
+    values = np.mean([table.mean(axis=0) for table in tables], axis=0)
+    count = sum(len(table) for table in tables)
+    if fewest < 2:
+        return [Estimate(float(value), None, None, count) for value in values]
+    means = _resampled_means(sums, sizes, rng, rounds)
+    tail = (1 - level) / 2
+    lows, highs = np.quantile(means, [tail, 1 - tail], axis=0)
+    return [
+        Estimate(float(value), float(low), float(high), count)
+        for value, low, high in zip(values, lows, highs, strict=True)
+    ]
+
+
+def _check_tables(tables: Sequence[NDArray[np.float64]], clusters: Sequence[Sequence[str]]) -> None:
+    if not tables:
+        raise ValueError("no suites: a mean needs at least one")
+    for table, names in zip(tables, clusters, strict=True):
+        if table.ndim != 2 or len(table) == 0:
+            raise ValueError(f"a mean needs at least one value, found an array of shape {table.shape}")
+        if len(table) != len(names):
+            raise ValueError(f"{len(table)} values, but {len(names)} clusters: each value needs its cluster")
+        if not np.isfinite(table).all():
+            raise ValueError(f"value {int(np.argwhere(~np.isfinite(table))[0][0])} is not a finite number")
+
+
+def _resampled_means(
+    sums: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.float64]], rng: np.random.Generator, rounds: int
+) -> NDArray[np.float64]:
+    """Return [rounds, columns]: the mean over suites of sum / size, with clusters drawn with replacement.
+
+    How often each cluster is drawn is multinomial; counting uniform draws is much faster than drawing multinomials.
+    """
+    groups = len(sizes[0])
+    blocks = []
+    for start in range(0, rounds, max(1, _BLOCK // groups)):
+        block = min(rounds - start, max(1, _BLOCK // groups))
+        draws = rng.integers(groups, size=(block, groups), dtype=np.int32) + groups * np.arange(block)[:, None]
+        counts = np.bincount(draws.ravel(), minlength=block * groups).reshape(block, groups).astype(np.float64)
+        drawn = [counts @ size for size in sizes]
+        usable = np.all([size > 0 for size in drawn], axis=0)
+        means = [(counts @ total)[usable] / size[usable, None] for total, size in zip(sums, drawn, strict=True)]
+        blocks.append(np.mean(means, axis=0))
+    return np.concatenate(blocks)
+
+
+def clustered_standard_error(values: ArrayLike, clusters: Sequence[str]) -> float | None:
+    """Return the standard error of a mean of values [n] that agree within clusters (None for a single cluster).
+
+    Linearisation of the ratio sum / size with the usual factor G / (G - 1) for G clusters (Liang and Zeger 1986):
+    sqrt(G / (G - 1) * sum over clusters of (sum of the cluster's deviations from the mean) ** 2) / n.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    _check_tables([table[:, None]], [clusters])
+    _, codes = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    totals = np.bincount(codes, weights=table - table.mean())
+    if len(totals) < 2:
+        return None
+    return float(np.sqrt(len(totals) / (len(totals) - 1) * np.sum(totals**2)) / len(table))
+
+
+def outcomes(
+    scores_a: Sequence[ScoredReply], scores_b: Sequence[ScoredReply], tie_margin: float
+) -> NDArray[np.float64]:
+    """Return, for each reply of A in order, 1 if it beats B's reply to the same prompt, 0.5 for a tie, else 0.
+
+    Judge scores that differ by no more than `tie_margin` are a tie. Raises ValueError naming the prompt where the
+    two do not answer the same prompts, answer one twice, or lack a judge score.
+    """
+    if not tie_margin >= 0:
+        raise ValueError(f"tie_margin is {tie_margin}; it must be 0 or more")
+    a, b = _judge_scores(scores_a, "first"), _judge_scores(scores_b, "second")
+    for present, absent, side in ((a, b, "second"), (b, a, "first")):
+        missing = next((prompt for prompt in present if prompt not in absent), None)
+        if missing is not None:
+            raise ValueError(f"prompt {missing!r} has no reply by the {side} model; compare replies to one suite")
+    difference = np.array([score - b[prompt] for prompt, score in a.items()])
+    return np.where(np.abs(difference) <= tie_margin, 0.5, np.where(difference > 0, 1.0, 0.0))
+
+
+def _judge_scores(scores: Sequence[ScoredReply], side: str) -> dict[str, float]:
+    judged: dict[str, float] = {}
+    for reply in scores:
+        if reply.prompt_id in judged:
+            raise ValueError(f"prompt {reply.prompt_id!r} is answered twice by the {side} model")
+        if reply.judge is None:
+            raise ValueError(f"the reply of the {side} model to prompt {reply.prompt_id!r} has no judge score")
+        judged[reply.prompt_id] = reply.judge
+    return judged
+
+
+def win_rate(
+    scores_a: Sequence[ScoredReply],
+    scores_b: Sequence[ScoredReply],
+    tie_margin: float,
+    rng: np.random.Generator,
+    rounds: int = ROUNDS,
+    level: float = LEVEL,
+) -> WinRate:
+    """Return the adjusted win rate (win + tie / 2) of A over B on one suite, with a question-clustered interval.
+
+    Ties and errors as in `outcomes`; the clusters are those of A's replies, which are those of the prompts.
+    """
+    results = outcomes(scores_a, scores_b, tie_margin)
+    estimate = cluster_bootstrap_mean(results, [reply.cluster for reply in scores_a], rng, rounds, level)
+    return as_win_rate(estimate, results)
+
+
+def as_win_rate(estimate: Estimate, results: NDArray[np.float64]) -> WinRate:
+    """Return an estimate of the mean of `results` (1 win, 0.5 tie, 0 loss) together with their counts."""
+    wins, losses = int(np.sum(results > 0.5)), int(np.sum(results < 0.5))
+    return WinRate(estimate.value, estimate.low, estimate.high, wins, len(results) - wins - losses, losses)
+
+
+def t_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
+    """Return the mean of independent values [n] (say, one a replicate) with its Student t interval.
+
+    With fewer than some ten replicates the bootstrap is too narrow and this is the interval to use. One value has
+    no interval. Raises ValueError for no values or non-finite ones.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    _check_tables([sample[:, None]], [[""] * len(sample)])
+    n, mean = len(sample), float(sample.mean())
+    if n < 2:
+        return Estimate(mean, None, None, n)
+    half = t_quantile((1 + level) / 2, n - 1) * float(sample.std(ddof=1)) / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half, n)
+
+
+def t_quantile(probability: float, freedom: int) -> float:
+    """Return the quantile of Student's t distribution with a whole number of degrees of freedom.
+
+    Bisection on the angle atan(t / sqrt(freedom)), in which the distribution is a finite sum. Raises ValueError for
+    a probability outside (0, 1) or freedom below 1.
+    """
+    if not 0 < probability < 1 or freedom < 1:
+        raise ValueError(f"t_quantile needs 0 < probability < 1 and freedom >= 1, found {probability} and {freedom}")
+    if probability < 0.5:
+        return -t_quantile(1 - probability, freedom)
+    low, high = 0.0, math.pi / 2
+    while True:
+        middle = (low + high) / 2
+        if not low < middle < high:
+            return math.sqrt(freedom) * math.tan(middle)
+        if (1 + _t_central(middle, freedom)) / 2 < probability:
+            low = middle
+        else:
+            high = middle
+
+
+def _t_central(angle: float, freedom: int) -> float:
+    """Return P(|T| < sqrt(freedom) tan(angle)): Abramowitz and Stegun, 26.7.3 (odd freedom) and 26.7.4 (even)."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for order in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= cosine**2 * (order - 1) / order
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total

@@ -1,0 +1,104 @@
+"""One self-contained HTML page of an experiment: tables, figures, samples and settings, in light and dark."""
+
+import html
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from salsa.report import samples, tables
+from salsa.report.grid import to_html
+
+# The colours of the figures (see figures.py) and what stands for them on the page, whatever its scheme.
+_SCHEME = {"#24292f": "currentColor", "#d5dae0": "var(--rule)", "#ffffff": "var(--paper)"}
+_TITLES = {
+    "scores": "Judge score of every model on every suite",
+    "curves": "Curves over the policies' training, on fixed prompts",
+    "calibration": "Calibration of the reward model on held-out pairs",
+}
+
+_CSS = """
+:root { color-scheme: light dark; --paper: #ffffff; --ink: #24292f; --soft: #57606a; --rule: #d5dae0;
+  --better: #116329; --worse: #a40e26; --own: #0550ae; --note: #fff8c5; --best: #ddf4e4; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14181d; --ink: #e6e9ec; --soft: #9aa4ae; --rule: #363d45;
+  --better: #56d364; --worse: #ff8a80; --own: #79b8ff; --note: #3b3413; --best: #1d3526; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem; max-width: 76rem; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+.sub, .caption, .interval, .blank { color: var(--soft); } .caption { font-size: .87rem; max-width: 60rem; }
+.note { background: var(--note); padding: .6rem .9rem; border-radius: .4rem; }
+.warning { border: 1px solid var(--worse); padding: .6rem .9rem; border-radius: .4rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; font-weight: normal; }
+th.left, td.left, th[scope=row] { text-align: left; } thead th { color: var(--soft); }
+thead th.group { text-align: center; border-bottom: 1px solid var(--rule); }
+thead th.group:empty { border: 0; }
+tbody { border-top: 1px solid var(--ink); } tr.section > * { border-bottom: 1px solid var(--rule); }
+.interval { font-size: .8em; } .best { font-weight: bold; background: var(--best); }
+.best .interval { font-weight: normal; } .better { color: var(--better); } .worse { color: var(--worse); }
+.own { color: var(--own); font-weight: bold; } .missing { color: var(--soft); font-style: italic; }
+figure { margin: 0; } figure svg { max-width: 100%; height: auto; }
+details { border-top: 1px solid var(--rule); padding: .4rem 0; } summary { cursor: pointer; }
+.replies td, .replies th, .settings td { white-space: pre-line; vertical-align: top; text-align: left; }
+.settings td { font-family: ui-monospace, monospace; font-size: .85rem; overflow-wrap: anywhere; }
+"""
+
+
+def page(experiment: Mapping[str, Any], figures: Mapping[str, str]) -> str:
+    """Return the page; `figures` are SVG documents by name (see `figures.to_svg`), placed inline in their order.
+
+    The page loads nothing and runs no script, and every text of the experiment is escaped.
+    """
+    title = html.escape(experiment["title"])
+    about = f"{experiment['model']}; experiment {experiment['fingerprint'][:12]}"
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{title}</title><style>{_CSS}</style></head><body>",
+        f'<h1>{title}</h1><p class="sub">{html.escape(about)}</p>',
+        f'<p class="note">{html.escape(experiment["note"])}</p>',
+    ]
+    parts += [f'<p class="warning">Warning: {html.escape(warning)}.</p>' for warning in experiment["warnings"]]
+    main, *others = tables.grids(experiment)
+    parts.append(to_html(main))
+    for name, svg in figures.items():
+        heading = html.escape(_TITLES.get(name, name))
+        parts.append(f"<section><h2>{heading}</h2><figure>{inline(svg, name, heading)}</figure></section>")
+    parts += [to_html(grid) for grid in others]
+    parts.append(f"<section><h2>Reward model</h2><p>{html.escape(tables.reward_model_line(experiment))}</p></section>")
+    parts.append(_samples(experiment))
+    parts.append(f'<div class="settings">{to_html(tables.settings_grid(experiment))}</div>')
+    parts.append(f'<div class="settings">{to_html(tables.fingerprints_grid(experiment))}</div>')
+    return "\n".join([*parts, "</body></html>"]) + "\n"
+
+
+def inline(svg: str, name: str, label: str) -> str:
+    """Return an SVG document as an element of a page: in the page's colours, named for screen readers.
+
+    Every identifier gets the figure's name in front, because those of two figures would clash on one page.
+    """
+    start = svg.find("<svg")
+    if start < 0:
+        raise ValueError(f"figure {name!r} is not an SVG document: there is no <svg> in it")
+    element = re.sub(r"<metadata>.*?</metadata>", "", svg[start:], flags=re.DOTALL)
+    prefix = re.sub(r"[^A-Za-z0-9-]", "-", name)
+    element = re.sub(r'(\bid="|href="#|url\(#)', lambda found: f"{found[1]}{prefix}-", element)
+    for colour, variable in _SCHEME.items():
+        element = element.replace(colour, variable)
+    return element.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _samples(experiment: Mapping[str, Any]) -> str:
+    count = len(experiment["samples"])
+    intro = f"{count} prompts, evenly spaced in each suite and chosen without looking at the replies."
+    parts = [f'<section class="replies"><h2>Sample replies</h2><p class="caption">{intro}</p>']
+    for number, sample in enumerate(experiment["samples"]):
+        # The first few are open, so that a reader sees at once what improved.
+        opened = " open" if number < 3 else ""
+        question = f"{html.escape(sample['suite'])}: {html.escape(sample['question'])}"
+        parts.append(f'<details{opened}><summary>{question}</summary><div class="wide"><table><tbody>')
+        for row in experiment["rows"]:
+            text, score = (html.escape(part) for part in samples.shown(sample["replies"].get(row["name"])))
+            parts.append(f'<tr><th scope="row">{html.escape(row["name"])}</th><td>{score}</td><td>{text}</td></tr>')
+        parts.append("</tbody></table></div></details>")
+    return "".join([*parts, "</section>"])

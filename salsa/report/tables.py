@@ -1,0 +1,309 @@
+"""The tables of one experiment: for the terminal, as Markdown, and as tidy CSV. No NumPy: it must be fast."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console, Group
+from rich.text import Text
+
+from salsa.report.grid import BLANK, MISSING, Cell, Column, Grid, mark_best, measured, to_markdown
+from salsa.report.markup import escape
+from salsa.report.schema import METRICS, POOLED, Metric, flatten
+from salsa.report.terminal import TerminalTable
+
+Row = Mapping[str, Any]
+_BEFORE_RL = ("ingredient", "soup")
+
+
+def grids(experiment: Mapping[str, Any]) -> list[Grid]:
+    """Return the tables of an experiment, the main one first."""
+    return [main(experiment), *win_rates(experiment), replies(experiment), divergence(experiment)]
+
+
+def show(experiment: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print an experiment so that a person grasps it at once; made for 120 columns."""
+    (console or Console()).print(terminal(experiment))
+
+
+def terminal(experiment: Mapping[str, Any]) -> Group:
+    """Return everything that the terminal shows of an experiment, as one thing that rich can print."""
+    heading = Text.assemble((experiment["title"], "bold"), (f"  {experiment['model']}", "dim"))
+    parts: list[Any] = [heading, Text("")]
+    for grid in grids(experiment):
+        parts.append(TerminalTable(grid))
+    parts.append(Text.assemble(("Reward model: ", "bold"), reward_model_line(experiment)))
+    parts.append(Text(experiment["note"], "yellow"))
+    parts += [Text(f"Warning: {warning}", "red") for warning in experiment["warnings"]]
+    return Group(*parts)
+
+
+def main(experiment: Mapping[str, Any]) -> Grid:
+    """Return the main table: the judge's score of every model on every suite, and its win rates over all suites."""
+    judge = experiment["judge"]
+    metric = METRICS["judge"]
+    group = f"{judge['name']}, {judge['unit']}"
+    columns = [Column("model", left=True)]
+    metrics: list[Metric | None] = [None]
+    for suite in [*experiment["suites"], *_pooled(experiment)]:
+        columns.append(Column(suite, group))
+        metrics.append(metric)
+    for opponent in experiment["opponents"]:
+        columns.append(Column(f"vs {opponent}", "win rate, all suites, %"))
+        metrics.append(METRICS["win_rate"])
+    rows = []
+    for row in experiment["rows"]:
+        cells = [named(row)]
+        cells += [suite_cell(row, suite, "judge") for suite in [*experiment["suites"], *_pooled(experiment)]]
+        cells += [win_cell(row, _pooled_name(experiment), opponent) for opponent in experiment["opponents"]]
+        rows.append(cells)
+    caption = (
+        f"± half of the {experiment['level']:.0%} interval, questions resampled by cluster; bold: best of the column. "
+        f"Win rate: win + tie / 2; scores within {judge['tie_margin']:g} are a tie; "
+        "green or red where the interval leaves out half."
+    )
+    title = f"{judge['name'].capitalize()} of each model on each suite, and its win rates"
+    return Grid(title, caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
+
+
+def win_rates(experiment: Mapping[str, Any]) -> list[Grid]:
+    """Return the win rates on each suite: one table where it fits a line of the terminal, else one an opponent."""
+    suites, opponents = experiment["suites"], experiment["opponents"]
+    if len(suites) < 2 or not opponents:
+        return []
+    groups = [opponents] if len(suites) * len(opponents) <= 8 else [[opponent] for opponent in opponents]
+    result = []
+    for group in groups:
+        pairs = [(opponent, suite) for opponent in group for suite in suites]
+        columns = [Column("model", left=True), *(Column(suite, f"vs {opponent}") for opponent, suite in pairs)]
+        rows = [
+            [named(row), *(win_cell(row, suite, opponent) for opponent, suite in pairs)] for row in experiment["rows"]
+        ]
+        marked = mark_best(rows, [None, *(METRICS["win_rate"] for _ in pairs)])
+        result.append(Grid("Win rate on each suite, %", "", columns, marked, sections(experiment["rows"])))
+    return result
+
+
+def replies(experiment: Mapping[str, Any]) -> Grid:
+    """Return what the replies are like on each suite: reward-model score, length and the share without end."""
+    kinds = ("reward", "length", "unfinished")
+    columns, metrics = (
+        [Column("model", left=True)],
+        [None, *(METRICS[kind] for kind in kinds for _ in experiment["suites"])],
+    )
+    for kind in kinds:
+        columns += [Column(suite, f"{METRICS[kind].label}, {METRICS[kind].unit}") for suite in experiment["suites"]]
+    rows = []
+    for row in experiment["rows"]:
+        cells = [suite_cell(row, suite, kind) for kind in kinds for suite in experiment["suites"]]
+        # The terminal has no room for these intervals; Markdown, HTML and CSV give them.
+        rows.append([named(row), *(replace(cell, spread="") for cell in cells)])
+    caption = "A high score of the reward model that was optimised is no evidence of better replies; the judge is."
+    return Grid("Replies", caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
+
+
+def divergence(experiment: Mapping[str, Any]) -> Grid:
+    """Return how each model was trained, how far it moved from the anchors, and what it forgot (the alignment tax)."""
+    anchors = experiment["anchors"]
+    columns = [Column("model", left=True)]
+    columns += [Column("start", "trained with", True), Column("reference", "trained with", True)]
+    columns.append(Column("KL coef.", "trained with"))
+    metrics: list[Metric | None] = [None, None, None, None]
+    for anchor in anchors:
+        columns += [Column(f"to {anchor}", "KL in nats a reply: k1 (k3)")]
+        metrics.append(METRICS["k1"])
+    taxes = ["perplexity"]
+    if any(row["tax"] is None or row["tax"]["recall"] is not None for row in experiment["rows"]):
+        taxes.insert(0, "recall")
+    for tax in taxes:
+        columns.append(Column("recall, %" if tax == "recall" else tax, "alignment tax"))
+        metrics.append(METRICS[tax])
+    rows = []
+    for row in experiment["rows"]:
+        cells = [named(row), *(Cell(row[key]) if row[key] else BLANK for key in ("init", "reference"))]
+        cells.append(BLANK if row["kl_coef"] is None else Cell(f"{row['kl_coef']:g}"))
+        cells += [kl_cell(row, anchor) for anchor in anchors]
+        found = row["tax"] or {}
+        cells += [measured(found.get(name), METRICS[name], found.get("fingerprint", "")) for name in taxes]
+        rows.append(cells)
+    caption = (
+        "KL(model || anchor) on the model's own replies at temperature 1, with l the log-ratio of a token: "
+        "k1 = sum of l (± its interval), k3 = sum of exp(-l) - 1 + l. "
+        "Recall: share of the facts that are completed rightly. Perplexity: on text never trained on."
+    )
+    return Grid(
+        "Training, KL and alignment tax", caption, columns, mark_best(rows, metrics), sections(experiment["rows"])
+    )
+
+
+def reward_model_line(experiment: Mapping[str, Any]) -> str:
+    """Return one line on the reward model: accuracy, calibration, and correlation with the judge where there is one."""
+    report = experiment["reward_model"]
+    if report is None:
+        return "missing"
+    accuracy = measured(report["accuracy"], Metric("accuracy", "%", 1, 100.0))
+    parts = [
+        f"pairwise accuracy {accuracy.text} % {accuracy.interval} on {report['pairs']:,} held-out pairs".replace(
+            "  ", " "
+        ),
+        f"calibration error (ECE) {_plain(report['ece'])}",
+        f"Brier score {_plain(report['brier'])}",
+        "no gold score to correlate with"
+        if report["correlation"] is None
+        else f"correlation with {experiment['judge']['name']} {_plain(report['correlation'])}",
+    ]
+    return "; ".join(parts) + "."
+
+
+def _plain(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.3f}"
+
+
+def named(row: Row) -> Cell:
+    """Return the cell of a model's name; the policies of the experiment stand out from what they are compared with."""
+    return Cell(row["name"], tone="own" if row["role"] == "policy" else "name", source=row["fingerprint"])
+
+
+def suite_cell(row: Row, suite: str, metric: str) -> Cell:
+    """Return the cell of one metric on one suite, or of its mean over suites."""
+    found = _results(row, suite)
+    if found is None:
+        return MISSING
+    return measured(found.get(metric), METRICS[metric], source(row, suite, metric))
+
+
+def win_cell(row: Row, suite: str, opponent: str) -> Cell:
+    """Return the cell of a win rate, toned where its interval leaves out one half."""
+    if row["name"] == opponent:
+        return BLANK
+    rate = (_results(row, suite) or {}).get("win_rate", {}).get(opponent)
+    cell = measured(rate, METRICS["win_rate"], source(row, suite, "judge"))
+    if rate is None or rate["low"] is None or rate["high"] is None:
+        return cell
+    return replace(cell, tone="better" if rate["low"] > 0.5 else "worse" if rate["high"] < 0.5 else "")
+
+
+def kl_cell(row: Row, anchor: str) -> Cell:
+    """Return the cell of the KL to one anchor: k1 with its interval, and k3 in brackets."""
+    found = row["kl"].get(anchor)
+    if found is None:
+        return MISSING
+    cell = measured(found["k1"], METRICS["k1"], found.get("fingerprint", ""))
+    if cell is MISSING:
+        return MISSING
+    other = f"({measured(found['k3'], METRICS['k3']).text})"
+    return replace(cell, spread=f"{cell.spread} {other}".strip(), interval=f"{cell.interval} {other}".strip())
+
+
+def source(row: Row, suite: str, metric: str) -> str:
+    """Return the fingerprint behind a metric of a suite: of the judge's verdicts, or of the replies themselves."""
+    prints = row["suites"].get(suite, {}).get("fingerprints", {})
+    return prints.get("respond" if metric in ("length", "unfinished") else "judge", "")
+
+
+def sections(rows: Sequence[Row]) -> frozenset[int]:
+    """Return the rows after which a line is drawn: between models before RL, the arms, and the controls."""
+    kinds = [
+        "before" if row["role"] in _BEFORE_RL else "control" if row["role"] == "control" else "arm" for row in rows
+    ]
+    return frozenset(index for index in range(len(kinds) - 1) if kinds[index] != kinds[index + 1])
+
+
+def _pooled(experiment: Mapping[str, Any]) -> list[str]:
+    return [POOLED] if len(experiment["suites"]) > 1 else []
+
+
+def _pooled_name(experiment: Mapping[str, Any]) -> str:
+    return POOLED if len(experiment["suites"]) > 1 else experiment["suites"][0]
+
+
+def _results(row: Row, suite: str) -> Mapping[str, Any] | None:
+    return row["pooled"] if suite == POOLED else row["suites"].get(suite)
+
+
+def markdown(experiment: Mapping[str, Any]) -> str:
+    """Return all tables as Markdown, with the settings and the fingerprints behind every cell at the end."""
+    parts = [f"# {escape(experiment['title'])}", f"Model: {escape(experiment['model'])}.", escape(experiment["note"])]
+    parts += [f"Warning: {escape(warning)}." for warning in experiment["warnings"]]
+    parts += [to_markdown(grid).rstrip() for grid in grids(experiment)]
+    parts += ["## Reward model", escape(reward_model_line(experiment))]
+    parts += [to_markdown(settings_grid(experiment)).rstrip(), to_markdown(fingerprints_grid(experiment)).rstrip()]
+    return "\n\n".join(parts) + "\n"
+
+
+def settings_grid(experiment: Mapping[str, Any]) -> Grid:
+    """Return the settings with dotted keys, as they are given on the command line."""
+    rows = [[Cell(key, tone="name"), Cell(str(value))] for key, value in flatten(experiment["settings"])]
+    return Grid("Settings", "", [Column("key", left=True), Column("value", left=True)], rows)
+
+
+def fingerprints_grid(experiment: Mapping[str, Any]) -> Grid:
+    """Return which artifact each part of the tables comes from, so that every cell can be traced."""
+    rows = []
+    for row in experiment["rows"]:
+        found = [("model", row["fingerprint"])]
+        for suite, results in row["suites"].items():
+            found += [(f"{suite}: {stage}", value) for stage, value in results["fingerprints"].items()]
+        found += [(f"KL to {anchor}", estimate.get("fingerprint", "")) for anchor, estimate in row["kl"].items()]
+        found.append(("alignment tax", (row["tax"] or {}).get("fingerprint", "")))
+        rows += [[Cell(row["name"], tone="name"), Cell(part), Cell(value)] for part, value in found if value]
+    if experiment["reward_model"] and experiment["reward_model"].get("fingerprint"):
+        rows.append(
+            [Cell("reward model", tone="name"), Cell("report"), Cell(experiment["reward_model"]["fingerprint"])]
+        )
+    columns = [Column("model", left=True), Column("part", left=True), Column("fingerprint", left=True)]
+    return Grid("Fingerprints", f"Experiment: {experiment['fingerprint']}", columns, rows)
+
+
+CSV_HEADER = ("row", "suite", "metric", "value", "low", "high", "n", "fingerprint")
+
+
+def tidy(experiment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield one record a figure with the keys of `CSV_HEADER`; a missing figure has None for its value.
+
+    Units are those of `experiment.json`: shares and win rates from 0 to 1, KL in nats a reply, length in tokens.
+    """
+    for row in experiment["rows"]:
+        for suite in [*experiment["suites"], POOLED]:
+            found = _results(row, suite) or {}
+            for metric in ("judge", "reward", "length", "unfinished"):
+                yield _record(row["name"], suite, metric, found.get(metric), source(row, suite, metric))
+            for opponent in experiment["opponents"]:
+                if opponent == row["name"]:
+                    continue
+                rate, origin = found.get("win_rate", {}).get(opponent), source(row, suite, "judge")
+                count = None if rate is None else rate["wins"] + rate["ties"] + rate["losses"]
+                yield _record(row["name"], suite, f"win_rate_vs_{opponent}", rate, origin) | {"n": count}
+                for kind in ("wins", "ties", "losses"):
+                    value = None if rate is None else {"value": rate[kind], "n": count}
+                    yield _record(row["name"], suite, f"{kind}_vs_{opponent}", value, origin)
+        for anchor in experiment["anchors"]:
+            kl = row["kl"].get(anchor, {})
+            for estimator in ("k1", "k3"):
+                name = f"kl_{estimator}_to_{anchor}"
+                yield _record(row["name"], "", name, kl.get(estimator), kl.get("fingerprint", ""))
+        tax = row["tax"] or {}
+        for metric in ("recall", "perplexity"):
+            yield _record(row["name"], "", metric, {"value": tax.get(metric)}, tax.get("fingerprint", ""))
+    report = experiment["reward_model"] or {}
+    yield _record("reward model", "", "accuracy", report.get("accuracy"), report.get("fingerprint", ""))
+    for metric in ("brier", "ece", "correlation"):
+        value = {"value": report.get(metric), "n": report.get("pairs")}
+        yield _record("reward model", "", metric, value, report.get("fingerprint", ""))
+
+
+def _record(row: str, suite: str, metric: str, estimate: Mapping[str, Any] | None, fingerprint: str) -> dict[str, Any]:
+    found = estimate or {}
+    numbers = {key: found.get(key) for key in ("value", "low", "high", "n")}
+    return {"row": row, "suite": suite, "metric": metric, **numbers, "fingerprint": fingerprint}
+
+
+def to_csv(experiment: Mapping[str, Any]) -> str:
+    """Return the figures as tidy CSV, one a line; a missing one has an empty value."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_HEADER, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(tidy(experiment))
+    return text.getvalue()

@@ -1,0 +1,269 @@
+"""One way to train every Lightning module: checkpoints that survive kills, and resuming that is exact."""
+
+import logging
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from salsa.training.batches import Batches
+
+CHECKPOINT = "last.ckpt"
+_COMPLETED = "salsa_completed_steps"
+
+# What Lightning has to say about choices that are made here on purpose.
+_EXPECTED_WARNINGS = (
+    r".*module\(s\) in eval mode at the start of training.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r"The `srun` command is available on your system but is not used.*",
+    r"GPU available but not used.*",
+)
+
+
+class Interrupted(RuntimeError):
+    """A training that ended before its last step; the next run continues from its last checkpoint."""
+
+
+class Recorded(LightningModule):
+    """A Lightning module that counts its finished steps and sends metrics to every logger at once.
+
+    During `training_step`, `completed` is the index (from 0) of the step that runs; `fit` raises it afterwards, before
+    it saves a checkpoint. `latest` holds the values last recorded, of which `headline` names those that the progress
+    text shows (all, if it is empty).
+    """
+
+    headline: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.completed = 0
+        self.latest: dict[str, float] = {}
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        """Send the metrics of step `step` to the loggers.
+
+        To be called inside the step (not in `on_train_batch_end`): what is recorded later than the checkpoint of the
+        step would be lost by a kill in between.
+        """
+        self.latest = dict(values)
+        for logger in self.loggers:
+            logger.log_metrics(dict(values), step=step)
+
+    def progress_text(self) -> str:
+        """Return the latest values of `headline` in one short line."""
+        names = self.headline or tuple(self.latest)
+        return " · ".join(f"{name} {self.latest[name]:.3g}" for name in names if name in self.latest)
+
+
+class _Steps(Callback):
+    """Counts the steps of a module, reports progress and writes the checkpoints."""
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        steps: int,
+        checkpoint_steps: int | None,
+        checkpoint_seconds: float | None,
+        progress: Callable[[int, int, str], None] | None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.steps = steps
+        self.checkpoint_steps = checkpoint_steps
+        self.checkpoint_seconds = checkpoint_seconds
+        self.progress = progress
+        self.saved_at = time.monotonic()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Recorded, checkpoint: dict[str, Any]) -> None:
+        """Put the count of completed steps into the checkpoint."""
+        checkpoint[_COMPLETED] = pl_module.completed
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Recorded, checkpoint: dict[str, Any]) -> None:
+        """Take the count of completed steps from the checkpoint."""
+        pl_module.completed = checkpoint[_COMPLETED]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Recorded, batch: Any, batch_idx: int) -> None:
+        """Refuse to train on the batch of another step: Lightning's count and ours must agree."""
+        if batch_idx != pl_module.completed:
+            raise RuntimeError(
+                f"Lightning is at batch {batch_idx} but the module has completed {pl_module.completed} steps; "
+                "this version of Lightning resumes in another way than the ones known to work (2.6)"
+            )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Recorded, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the step; save where a checkpoint is due."""
+        pl_module.completed += 1
+        if self._due(pl_module.completed, trainer.received_sigterm):
+            self._save(trainer)
+        if self.progress is not None:
+            self.progress(pl_module.completed, self.steps, pl_module.progress_text())
+
+    def _due(self, completed: int, ending: bool) -> bool:
+        if self.checkpoint_steps is None and self.checkpoint_seconds is None:
+            return False
+        if ending or completed == self.steps:
+            return True
+        if self.checkpoint_steps is not None and completed % self.checkpoint_steps == 0:
+            return True
+        return self.checkpoint_seconds is not None and time.monotonic() - self.saved_at >= self.checkpoint_seconds
+
+    def _save(self, trainer: Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.save()
+        unfinished = self.checkpoint.with_name(f"{self.checkpoint.name}.{os.getpid()}.new")
+        trainer.save_checkpoint(unfinished)
+        _sync(unfinished)
+        unfinished.replace(self.checkpoint)
+        _sync(self.checkpoint.parent)
+        self.saved_at = time.monotonic()
+
+
+def fit(
+    module: Recorded,
+    make_batch: Callable[[int], Any],
+    steps: int,
+    folder: Path,
+    *,
+    checkpoint_steps: int | None = None,
+    checkpoint_seconds: float | None = None,
+    loggers: Sequence[Logger] = (),
+    progress: Callable[[int, int, str], None] | None = None,
+    accelerator: str = "auto",
+    precision: str = "32-true",
+) -> None:
+    """Train `module` for `steps` training steps on one device, continuing from `folder/last.ckpt` where there is one.
+
+    The batch of step k is `make_batch(k)`, which must depend on nothing but k. A checkpoint is written after every
+    `checkpoint_steps` steps, after the first step that ends more than `checkpoint_seconds` after the one before, after
+    the last step and on SIGTERM; never, if both are None. A training that was killed and resumed ends with the same
+    weights as one that was not, bit for bit on a CPU. `progress` is called after each step with the number of
+    completed steps, `steps` and a text.
+
+    Raises:
+        Interrupted: if training ended before the last step without an error of its own (SIGTERM, a stopped trainer).
+        KeyboardInterrupt: if the user pressed Ctrl-C.
+        ValueError: if the checkpoint cannot be read or has made more steps than `steps`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / CHECKPOINT
+    _remove_unfinished(checkpoint)
+    state = _read(checkpoint, steps)
+    start = 0 if state is None else int(state[_COMPLETED])
+    for logger in loggers:
+        if hasattr(logger, "rewind"):
+            logger.rewind(start)
+    if state is not None and start == steps:
+        # Lightning has no way to resume a training that is over.
+        module.on_load_checkpoint(state)
+        module.load_state_dict(state["state_dict"])
+        module.completed = start
+        return
+    with _quiet(), _interrupts(module, steps):
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
+            max_epochs=1,
+            logger=list(loggers),
+            callbacks=[_Steps(checkpoint, steps, checkpoint_steps, checkpoint_seconds, progress)],
+            default_root_dir=folder,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+            log_every_n_steps=1,
+            use_distributed_sampler=False,
+            # Under Slurm, Lightning would requeue the job by itself; whoever submitted it does that.
+            plugins=[LightningEnvironment()],
+        )
+        trainer.fit(
+            module,
+            train_dataloaders=Batches(steps, make_batch, start),
+            ckpt_path=None if state is None else str(checkpoint),
+            weights_only=True,
+        )
+
+
+def _read(checkpoint: Path, steps: int) -> dict[str, Any] | None:
+    if not checkpoint.exists():
+        return None
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        completed = int(state[_COMPLETED])
+    except Exception as error:
+        raise ValueError(f"{checkpoint} is not a readable checkpoint ({error}); delete it to start over") from error
+    if completed > steps:
+        raise ValueError(
+            f"{checkpoint} has completed {completed} steps, more than the {steps} that are asked for; "
+            "it belongs to other settings: delete it to start over"
+        )
+    return state
+
+
+def _remove_unfinished(checkpoint: Path) -> None:
+    """Remove what a kill in the middle of a save has left; the stage's lock keeps others out of the folder."""
+    for left_over in checkpoint.parent.glob(f"{checkpoint.name}.*.new"):
+        left_over.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _interrupts(module: Recorded, steps: int) -> Iterator[None]:
+    """Turn the ways in which Lightning ends early into exceptions that nobody takes for success.
+
+    After SIGTERM it raises a SystemExit with code 0, and after Ctrl-C it leaves Ctrl-C switched off and exits.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ending:
+        if isinstance(ending.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from ending
+        raise Interrupted(_interruption(module, steps, f" ({type(ending).__name__})")) from ending
+    finally:
+        if in_main_thread and handler is not None:
+            signal.signal(signal.SIGINT, handler)
+    if module.completed < steps:
+        raise Interrupted(_interruption(module, steps, ""))
+
+
+def _interruption(module: Recorded, steps: int, reason: str) -> str:
+    return (
+        f"training was interrupted after {module.completed} of {steps} steps{reason}; "
+        "run the same command again to continue from the last checkpoint"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's banners and its warnings about choices that are made here on purpose."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        log.setLevel(level)

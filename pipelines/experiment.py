@@ -249,6 +249,8 @@ class _Builder:
         trained = row.role in ("policy", "opponent", "control")
         replies = row.model if trained else self._respond(row, "validation", suite.anchor_prompts)
         anchors = {"anchor_sft_1": self.sft[0], "anchor_sft_2": self.sft[1], "anchor_soup": self.soup}
+        if not trained:
+            anchors["model"] = row.model
         identity = judging | {"prompts": suite.anchor_prompts, "generation": self.generation}
         done["anchors"] = self.plan.add(
             "anchors", f"anchors {row.name}", identity, {"replies": replies} | anchors | judges | self.data_inputs
@@ -299,13 +301,13 @@ def _arm_name(arm: Align) -> str:
     named = {
         ("sft", "sft_1"): "PPO",
         ("soup", "sft_1"): "SALSA",
-        ("other", "sft_1"): "PPO, reference SFT2",
-        ("soup", "soup"): "PPO, start and reference soup",
-        ("sft", "soup"): "PPO, start soup",
-        ("base", "sft_1"): "PPO, reference base",
+        ("other", "sft_1"): "ref SFT2",
+        ("soup", "soup"): "start+ref soup",
+        ("sft", "soup"): "start soup",
+        ("base", "sft_1"): "ref base",
     }
     start, reference = arm.init.value, arm.reference.value
-    return named.get((reference, start), f"PPO, start {start}, reference {reference}")
+    return named.get((reference, start), f"start {start}, ref {reference}")
 
 
 def _existing(key: str, path: str) -> Path:

@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> None:
     try:
         _run(cfg, console)
     except (ConfigurationError, preflight.Missing, FileNotFoundError, JobFailed, WorkerDied) as error:
-        console.print(f"[bold red]error[/] {escape(str(error))}")
+        console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             raise JobFailed(str(error)) from None
         sys.exit(1)
@@ -134,9 +134,9 @@ def export(report: Artifact, root: Path) -> Path:
 
 
 def _show(report: Artifact, folder: Path, console: Console) -> None:
-    from salsa.report.tables import show_experiment
+    from salsa.report import tables
 
-    show_experiment(report.json("experiment.json"), console)
+    tables.show(report.json("experiment.json"), console)
     console.print(f"tables, curves, samples, one page: [bold]{escape(str(_relative(folder)))}[/]")
 
 

@@ -10,7 +10,7 @@ from pipelines.work import Work
 from salsa.data.conversation import Prompt
 from salsa.models.families import load_scalar, load_tokenizer
 from salsa.rl.rewards import RewardScorer
-from salsa.rl.sequences import Sequences, pack
+from salsa.rl.sequences import pack
 from salsa.store.artifact import Artifact
 
 
@@ -21,14 +21,9 @@ class Scorer:
     scorer: RewardScorer
     pad: int
 
-    def score_ids(self, prompts: list[list[int]], replies: list[list[int]], ended: torch.Tensor) -> torch.Tensor:
-        """Return the normalised scores [rows] of replies given as token ids."""
-        return self.score(pack(prompts, replies, self.pad), ended)
-
-    def score(self, sequences: Sequences, ended: torch.Tensor) -> torch.Tensor:
-        """Return the normalised scores [rows] of packed replies."""
-        with torch.no_grad():
-            return self.scorer(sequences, ended).cpu()
+    def score(self, prompts: list[list[int]], replies: list[list[int]], ended: torch.Tensor) -> list[float]:
+        """Return the normalised scores [rows] of replies given as token ids; an unended one gets the fixed score."""
+        return [float(score) for score in self.scorer.rewards(pack(prompts, replies, self.pad), ended)]
 
 
 def scorer_of(artifact: Artifact, missing_end_score: float, micro_batch_tokens: int) -> RewardScorer:
@@ -62,7 +57,7 @@ def judge_scores(
             work.source.gold(prompt, texts, end) for prompt, texts, end in zip(prompts, replies, ends, strict=True)
         ]
         return [float(score) for score in scores]
-    values = load_scorer(work, "judge").score_ids(prompt_ids, reply_ids, ended).tolist()
+    values = load_scorer(work, "judge").score(prompt_ids, reply_ids, ended)
     totals, counts = [0.0] * len(prompts), [0] * len(prompts)
     for value, index in zip(values, owner, strict=True):
         totals[index] += value

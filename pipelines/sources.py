@@ -31,6 +31,7 @@ class ZooData:
 
     def check(self, at: str) -> None:
         require(self.world_seed >= 0, f"{at}.world_seed", self.world_seed, "must not be negative")
+        require(len(self.author_mix) == 4, f"{at}.author_mix", self.author_mix, "give four shares")
         require(min(self.author_mix) >= 0, f"{at}.author_mix", self.author_mix, "shares must not be negative")
         require(
             abs(sum(self.author_mix) - 1) < 1e-6, f"{at}.author_mix", self.author_mix, "the four shares must sum to 1"

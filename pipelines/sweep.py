@@ -34,9 +34,9 @@ def collect(folder: Path) -> list[dict[str, Any]]:
 
 def show(experiments: list[dict[str, Any]], folder: Path, console: Any) -> None:
     """Print the table over several experiments, and write it beside the jobs."""
-    from salsa.report.tables import combined_csv, combined_markdown, show_combined
+    from salsa.report import combined
 
-    show_combined(experiments, console)
-    (folder / "table.md").write_text(combined_markdown(experiments))
-    (folder / "table.csv").write_text(combined_csv(experiments))
+    console.print(combined.terminal(experiments))
+    (folder / "table.md").write_text(combined.markdown(experiments), encoding="utf-8")
+    (folder / "table.csv").write_text(combined.to_csv(experiments), encoding="utf-8")
     console.print(f"the sweep's table: [bold]{folder / 'table.md'}[/] and table.csv")

@@ -1,7 +1,6 @@
 """Stage `align`: PPO with the KL to the reference that the experiment names; SALSA when that is the soup."""
 
-import json
-from pathlib import Path
+import shutil
 from typing import Any
 
 from pipelines.prompts import fitting
@@ -11,8 +10,10 @@ from pipelines.work import Work
 from salsa.data.chat import encode_prompts
 from salsa.models.families import load_causal, load_scalar, load_tokenizer, save
 from salsa.models.heads import critic_from_reward
-from salsa.rl.ppo import PPO, PPOSettings, Trace
+from salsa.rl.ppo import PPO
 from salsa.rl.references import FrozenReference
+from salsa.rl.settings import PPOSettings
+from salsa.rl.trace import Trace
 from salsa.training.metrics import FILE_NAME as METRICS
 
 TRACE = "trace"
@@ -25,22 +26,24 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     settings = _settings(work)
     scorer = scorer_of(inputs["reward"], config["missing_end_score"], work.execution.micro_batch_tokens)
     module = PPO(
-        load_causal(inputs["init"].path),
-        critic_from_reward(load_scalar(inputs["reward"].path)),
-        FrozenReference(load_causal(inputs["reference"].path), inputs["reference"].fingerprint),
-        scorer,
-        _prompts(work, tokenizer, settings),
         settings,
+        policy=load_causal(inputs["init"].path),
+        critic=critic_from_reward(load_scalar(inputs["reward"].path)),
+        reference=FrozenReference(
+            load_causal(inputs["reference"].path), inputs["reference"].fingerprint, settings.micro_batch_tokens
+        ),
+        scorer=scorer,
+        prompts=_prompts(work, tokenizer, settings),
         eos=tokenizer.eos_token_id,
         pad=tokenizer.pad_token_id,
-        trace=_trace(work, tokenizer),
+        trace=Trace(work.unfinished / TRACE, _trace_prompts(work, tokenizer)),
     )
-    last = train(work, module, module.make_batch, settings.steps)
+    last = train(work, module, lambda step: step, settings.steps)
     save(module.policy, tokenizer, work.folder)
     save(module.critic, tokenizer, work.folder / "critic")
-    _keep_trace(work)
+    shutil.copytree(work.unfinished / TRACE, work.folder / TRACE)
     says = f"{settings.steps} steps x {settings.batch_prompts} prompts, KL coefficient {settings.kl_coef:g}"
-    says += f", reward {last['reward']:.2f}, KL to reference {last['kl']:.2f} nats a reply"
+    says += f", reward {last['reward/score']:.2f}, KL to reference {last['kl/reply_k1']:.2f} nats a reply"
     return says, last
 
 
@@ -77,3 +80,17 @@ def _settings(work: Work) -> PPOSettings:
         seed=work.seed("align"),
         micro_batch_tokens=work.execution.micro_batch_tokens,
     )
+
+
+def _prompts(work: Work, tokenizer: Any, settings: PPOSettings) -> list[list[int]]:
+    """Return the training prompts: enough for every iteration to have its own, where the source has as many."""
+    prompts = work.source.prompts(work.rng("alignment prompts"), settings.steps * settings.batch_prompts)
+    kept, _ = fitting(tokenizer, prompts, work.config["generation"], "training prompts")
+    return encode_prompts(tokenizer, [prompt.conversation() for prompt in kept])
+
+
+def _trace_prompts(work: Work, tokenizer: Any) -> list[list[int]]:
+    """Return the first questions of the validation suite, the fixed prompts that replies are stored for."""
+    suite = work.source.suite("validation", work.config["trace_prompts"])
+    kept, _ = fitting(tokenizer, suite, work.config["generation"], "suite validation")
+    return encode_prompts(tokenizer, [prompt.conversation() for prompt in kept])

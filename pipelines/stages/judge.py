@@ -21,12 +21,12 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     prompt_ids = [ids for row in rows for ids in row["prompt_ids"]]
     reply_ids = [ids for row in rows for ids in row["reply_ids"]]
     ended = torch.tensor([end for row in rows for end in row["ended"]])
-    rewards = load_scorer(work, "reward").score_ids(prompt_ids, reply_ids, ended)
+    rewards = load_scorer(work, "reward").score(prompt_ids, reply_ids, ended)
     replies = [tuple(row["replies"]) for row in rows]
     ends = [tuple(row["ended"]) for row in rows]
     judged = judge_scores(work, prompts, replies, ends, prompt_ids, reply_ids, ended, owner)
     turns = [len(row["replies"]) for row in rows]
-    reward = _means(rewards.tolist(), owner, turns)
+    reward = _means(rewards, owner, turns)
     length = _means([float(len(ids)) for ids in reply_ids], owner, turns)
     scored = [
         ScoredReply(

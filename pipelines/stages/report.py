@@ -10,9 +10,9 @@ from pipelines.stages.anchors import ANCHORS
 from pipelines.stages.judge import SCORES
 from pipelines.stages.tax import TAX
 from pipelines.work import Work
-from salsa.evaluation.calibration import accuracy_interval
+from salsa.evaluation.calibration import rightly_ordered
 from salsa.evaluation.scores import read
-from salsa.evaluation.statistics import Estimate
+from salsa.evaluation.statistics import Estimate, cluster_bootstrap_mean
 from salsa.report import figures, page, samples, schema, tables
 from salsa.report.experiment import (
     Divergence,
@@ -119,7 +119,13 @@ def _reward_model(work: Work) -> RewardModelReport:
     artifact = work.inputs["reward"]
     report = artifact.json("reward.json")
     return RewardModelReport(
-        accuracy=accuracy_interval(report["margins"], report["clusters"], np.random.default_rng(0)),
+        accuracy=cluster_bootstrap_mean(
+            rightly_ordered(report["margins"]),
+            report["clusters"],
+            np.random.default_rng(work.seed("reward model accuracy")),
+            work.config["rounds"],
+            work.config["level"],
+        ),
         brier=report["brier"],
         ece=report["ece"],
         correlation=report["correlation"],

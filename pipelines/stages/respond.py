@@ -4,19 +4,17 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from safetensors.torch import save_file
-
 from pipelines.prompts import fitting
-from pipelines.replies import sample, to_replies
+from pipelines.replies import sample_replies
 from pipelines.work import Work
 from salsa.data.chat import encode_prompts
 from salsa.models.families import load_causal, load_tokenizer
 
-RESPONSES, FIRST_TURN = "responses.jsonl", "replies.safetensors"
+RESPONSES = "responses.jsonl"
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
-    """Leave `responses.jsonl` (texts and token ids by prompt) and the first turn's log-probabilities."""
+    """Leave `responses.jsonl`: texts and token ids of every turn, by prompt."""
     config, generation = work.config, work.config["generation"]
     folder = work.inputs["model"].path
     tokenizer, model = load_tokenizer(folder), load_causal(folder)
@@ -32,17 +30,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         ids = encode_prompts(tokenizer, conversations)
         seed = work.seed(f"respond {config['suite']}", turn)
         span = (turn * len(prompts), turns * len(prompts))
-        rollout = sample(work, model, tokenizer, ids, seed, generation, span)
-        if turn == 0:
-            sequences = rollout.sequences
-            tensors = {
-                "ids": sequences.ids,
-                "prompt_lengths": sequences.prompt_lengths,
-                "reply_lengths": sequences.reply_lengths,
-                "logps": rollout.logps,
-            }
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, work.folder / FIRST_TURN)
-        for index, prompt_ids, reply in zip(open_, ids, to_replies(rollout, tokenizer), strict=True):
+        replies = sample_replies(work, model, tokenizer, ids, seed, generation, span)
+        for index, prompt_ids, reply in zip(open_, ids, replies, strict=True):
             answered[index]["prompt_ids"].append(prompt_ids)
             answered[index]["reply_ids"].append(reply.ids)
             answered[index]["replies"].append(reply.text)

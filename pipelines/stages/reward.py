@@ -1,6 +1,7 @@
 """Stage `reward`: a reward model on pairs (Bradley-Terry), its held-out quality, and what zero and one of it mean."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from salsa.evaluation.calibration import calibration
 from salsa.models.families import load_causal, load_tokenizer, save
 from salsa.models.heads import reward_from_causal
 from salsa.rl.scoring import sequence_scores
-from salsa.rl.sequences import pack
+from salsa.rl.sequences import Sequences, pack
 from salsa.training.batches import batch_indices
-from salsa.training.preference import RewardModeling, collate_pairs
+from salsa.training.preference import RewardModeling, collate_pairs, preference_margins
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -33,7 +34,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     last = train(
         work,
         module,
-        lambda step: collate_pairs([pairs[i] for i in batch_indices(order, step, config["batch"], len(pairs))], pad),
+        lambda step: _collate([pairs[i] for i in batch_indices(order, step, config["batch"], len(pairs))], pad),
         config["steps"],
     )
     model.eval()
@@ -48,27 +49,28 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     return says, metrics | {"loss": last["loss"]}
 
 
-def _scores(work: Work, model: Any, prompts: list[list[int]], replies: list[list[int]], pad: int) -> torch.Tensor:
-    with torch.no_grad():
-        return sequence_scores(model, pack(prompts, replies, pad), work.execution.micro_batch_tokens).cpu()
+def _collate(pairs: list[dict[str, Any]], pad: int) -> Sequences:
+    return collate_pairs(*([pair[side] for pair in pairs] for side in ("prompt", "chosen", "rejected")), pad=pad)
 
 
 def _heldout(work: Work, model: Any, pad: int) -> dict[str, Any]:
     pairs = work.inputs["preferences"].lines(HELDOUT)
-    prompts = [pair["prompt"] for pair in pairs]
-    chosen = _scores(work, model, prompts, [pair["chosen"] for pair in pairs], pad).double().numpy()
-    rejected = _scores(work, model, prompts, [pair["rejected"] for pair in pairs], pad).double().numpy()
-    margins = chosen - rejected
-    correlation = None
-    if pairs[0]["gold"] is not None:
-        gold = np.array([pair["gold"] for pair in pairs]).T.ravel()
-        scores = np.concatenate([chosen, rejected])
-        correlation = float(np.corrcoef(scores, gold)[0, 1]) if scores.std() > 0 and gold.std() > 0 else None
-    return calibration(margins) | {
-        "correlation": correlation,
+    margins = preference_margins(model, _collate(pairs, pad))
+    return asdict(calibration(margins)) | {
+        "correlation": _correlation(model, pairs, pad, work.execution.micro_batch_tokens),
         "margins": margins.tolist(),
-        "clusters": [pair["cluster"] for pair in pairs],
+        "clusters": [pair["cluster"] or str(index) for index, pair in enumerate(pairs)],
     }
+
+
+def _correlation(model: Any, pairs: list[dict[str, Any]], pad: int, max_tokens: int) -> float | None:
+    """Return Pearson's correlation with gold over the replies of the pairs, None where there is no gold."""
+    if pairs[0]["gold"] is None:
+        return None
+    gold = np.array([pair["gold"] for pair in pairs]).T.ravel()
+    with torch.inference_mode():
+        scores = sequence_scores(model, _collate(pairs, pad), max_tokens=max_tokens).double().cpu().numpy()
+    return float(np.corrcoef(scores, gold)[0, 1]) if scores.std() > 0 and gold.std() > 0 else None
 
 
 def _normaliser(work: Work, model: Any, tokenizer: Any) -> dict[str, float]:
@@ -84,9 +86,9 @@ def _normaliser(work: Work, model: Any, tokenizer: Any) -> dict[str, float]:
     finished = [index for index, reply in enumerate(replies) if reply.ended]
     if len(finished) < 2:
         finished = list(range(len(replies)))
-    scores = _scores(
-        work, model, [ids[i] for i in finished], [replies[i].ids for i in finished], tokenizer.pad_token_id
-    )
+    packed = pack([ids[i] for i in finished], [replies[i].ids for i in finished], tokenizer.pad_token_id)
+    with torch.inference_mode():
+        scores = sequence_scores(model, packed, max_tokens=work.execution.micro_batch_tokens).double()
     std = float(scores.std())
     if not std > 0:
         raise ValueError("the reward model gives every reply of SFT1 the same score; train it longer (reward.steps)")

@@ -83,9 +83,8 @@ def prompt(row: Mapping[str, Any]) -> Prompt:
     else:
         conversation = _asked(row)
         context, questions = conversation[:-1], (conversation[-1].content,)
-    messages = (*context, *(Message("user", question) for question in questions))
     given = next((row[key] for key in _IDS if row.get(key) is not None), None)
-    name = str(given) if given is not None else conversation_key(messages)
+    name = str(given) if given is not None else prompt_key(Prompt("", questions, context))
     cluster = row.get("cluster")
     category = row.get("category") or row.get("class")
     return Prompt(
@@ -122,6 +121,11 @@ def question_key(conversation: Conversation) -> str:
 def conversation_key(conversation: Conversation) -> str:
     """Return a hash of all turns."""
     return _digest("\x00".join(f"{message.role}\x01{message.content}" for message in conversation))
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """Return a hash of the context and all questions."""
+    return conversation_key((*prompt.context, *(Message("user", question) for question in prompt.questions)))
 
 
 def text_key(text: str) -> str:

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from salsa.data import forms
-from salsa.data.conversation import Conversation, Pair, Prompt
+from salsa.data.conversation import Conversation, Message, Prompt
 from salsa.data.records import RecordWriter, from_conversation, from_pair, from_prompt
 from salsa.data.rows import DataError, FileTable, Table
 from salsa.data.tally import Form, Progress, Reader
 
-DEMONSTRATIONS = Form(
-    "demonstrations", forms.demonstration, forms.DEMONSTRATION_COLUMNS, forms.DEMONSTRATION_FORMS
-)
+DEMONSTRATIONS = Form("demonstrations", forms.demonstration, forms.DEMONSTRATION_COLUMNS, forms.DEMONSTRATION_FORMS)
 PREFERENCES = Form("preferences", forms.preference, forms.PREFERENCE_COLUMNS, forms.PREFERENCE_FORMS)
 PROMPTS = Form("prompts", forms.prompt, forms.PROMPT_COLUMNS, forms.PROMPT_FORMS)
 DOCUMENTS = Form("a corpus", forms.document, forms.DOCUMENT_COLUMNS, forms.DOCUMENT_FORMS)
@@ -35,9 +33,11 @@ class IngestSettings:
     max_malformed: float = 0.05
 
     def __post_init__(self) -> None:
-        for key, value in asdict(self).items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{key}={value} must be between 0 and 1")
+        for key in ("split_train", "split_judge", "split_validation"):
+            if not 0 < getattr(self, key) < 1:
+                raise ValueError(f"{key}={getattr(self, key)} must be above 0 and below 1")
+        if not 0 <= self.max_malformed <= 1:
+            raise ValueError(f"max_malformed={self.max_malformed} must be between 0 and 1")
         total = self.split_train + self.split_judge + self.split_validation
         if not total < 1:
             raise ValueError(f"split_train, split_judge and split_validation sum to {total}; nothing would be held out")
@@ -74,7 +74,7 @@ class FileSet:
             yield f"prompts.{name}", path
 
     def check(self) -> None:
-        """Raise DataError, naming the key and the file, if a file is missing or empty; quick, for use before any work."""
+        """Raise DataError, naming key and file, if a file is missing or empty; quick, for use before any work."""
         for name, path in self.named():
             try:
                 FileTable(path).check()
@@ -169,14 +169,13 @@ class _Ingestion:
         asked: set[str] = set()
         names: set[str] = set()
         for prompt in self.reader.read(table, PROMPTS):
-            conversation = prompt.conversation()
-            key = forms.conversation_key((*conversation, *(Prompt("", prompt.questions[1:]).conversation())))
+            key = forms.prompt_key(prompt)
             if key in asked or prompt.id in names:
-                self._leave_out(f"repeated prompts of suite {name}")
+                self._leave_out(f"repeated prompts or ids of suite {name}")
                 continue
             asked.add(key)
             names.add(prompt.id)
-            self.suite_keys[forms.question_key(conversation)] = name
+            self.suite_keys[forms.question_key(prompt.conversation())] = name
             writer.write(from_prompt(prompt))
         self.suite_counts[name] = writer.count
 
@@ -189,7 +188,7 @@ class _Ingestion:
             split = self.settings.split(pair.cluster)
             if split in PAIR_SPLITS:
                 self.writers[f"pairs_{split}"].write(from_pair(pair))
-            chosen, rejected = ((*pair.conversation, m) for m in _replies(pair))
+            chosen, rejected = ((*pair.conversation, Message("assistant", r)) for r in (pair.chosen, pair.rejected))
             if split in OWN_SUITES:
                 self._reserve(split, chosen)
                 continue
@@ -294,3 +293,7 @@ class _Ingestion:
 
     def _leave_out(self, reason: str) -> None:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
+
+
+def _as_prompt(conversation: Conversation, key: str, question: str) -> Prompt:
+    return Prompt(id=key, questions=(conversation[-1].content,), context=conversation[:-1], cluster=question)

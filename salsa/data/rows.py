@@ -1,4 +1,4 @@
-"""Tables of raw rows: JSON lines (gzipped or not), JSON lists and Parquet, read as streams with the place of each row."""
+"""Tables of raw rows: JSON lines (gzipped or not), JSON lists and Parquet, as streams that know each row's place."""
 
 import gzip
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
@@ -94,11 +94,15 @@ class FileTable:
         with self.path.open("rb") as file:
             return file.read(len(_GIT_LFS))
 
+    def _open(self) -> IO[bytes]:
+        if self._start().startswith(_GZIP):
+            return cast(IO[bytes], gzip.open(self.path, "rb"))
+        return self.path.open("rb")
+
     def _json_rows(self) -> Iterator[Row]:
         number = 0
-        opened = gzip.open if self._start().startswith(_GZIP) else Path.open
         try:
-            with opened(self.path, "rb") as file:
+            with self._open() as file:
                 if _first_byte(file) == b"[":
                     yield from self._list_rows(file)
                     return

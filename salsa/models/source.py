@@ -14,7 +14,7 @@ _UNWANTED = ["consolidated*", "*/*"]
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 
 
-class ModelUnavailable(RuntimeError):
+class UnavailableModelError(RuntimeError):
     """A model whose files are missing, incomplete, or of a kind that is not loaded; the message says what to do."""
 
 
@@ -32,7 +32,7 @@ def check(name: str, revision: str | None = None, timeout: float = 1.0) -> None:
     hub's local cache counts as available.
 
     Raises:
-        ModelUnavailable: if it cannot be had; the message says what is missing and what to do.
+        UnavailableModelError: if it cannot be had; the message says what is missing and what to do.
     """
     if _is_local(name):
         _complete(Path(name))
@@ -40,11 +40,12 @@ def check(name: str, revision: str | None = None, timeout: float = 1.0) -> None:
     if _cached(name, revision) is not None:
         return
     try:
-        files = {sibling.rfilename for sibling in HfApi().model_info(name, revision=revision, timeout=timeout).siblings}
+        answer = HfApi().model_info(name, revision=revision, timeout=timeout)
     except Exception as error:
-        raise ModelUnavailable(_hub_message(name, revision, error)) from error
+        raise UnavailableModelError(_hub_message(name, revision, error)) from error
+    files = [sibling.rfilename for sibling in answer.siblings or []]
     if not any(file.endswith(".safetensors") and "/" not in file for file in files):
-        raise ModelUnavailable(f"the hub's model '{name}' has no *.safetensors file, and no other kind is loaded")
+        raise UnavailableModelError(f"the hub's model '{name}' has no *.safetensors file, and no other kind is loaded")
 
 
 def resolve(folder: Path) -> Path:
@@ -53,7 +54,7 @@ def resolve(folder: Path) -> Path:
     A hub model is downloaded (safetensors, configuration and tokenizer only) unless the hub's cache has it.
 
     Raises:
-        ModelUnavailable: if the files are missing, incomplete or not safetensors.
+        UnavailableModelError: if the files are missing, incomplete or not safetensors.
     """
     pointer = folder / POINTER
     if not pointer.is_file():
@@ -67,7 +68,7 @@ def resolve(folder: Path) -> Path:
     try:
         found = snapshot_download(name, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED)
     except Exception as error:
-        raise ModelUnavailable(_hub_message(name, revision, error)) from error
+        raise UnavailableModelError(_hub_message(name, revision, error)) from error
     return _complete(Path(found))
 
 
@@ -76,11 +77,13 @@ def _read_pointer(pointer: Path) -> tuple[str, str | None]:
         content = json.loads(pointer.read_text(encoding="utf-8"))
         name, revision = content["name"], content.get("revision")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelUnavailable(
+        raise UnavailableModelError(
             f'{pointer} is not a pointer; it should read {{"name": "hub name or absolute folder", "revision": null}}'
         ) from error
     if _is_local(name) and (Path(name) / POINTER).exists():
-        raise ModelUnavailable(f"{pointer} points to {name}, which is a pointer itself; point to the model directly")
+        raise UnavailableModelError(
+            f"{pointer} points to {name}, which is a pointer itself; point to the model directly"
+        )
     return name, revision
 
 
@@ -91,16 +94,16 @@ def _is_local(name: str) -> bool:
 
 def _complete(folder: Path) -> Path:
     if not folder.is_dir():
-        raise ModelUnavailable(
+        raise UnavailableModelError(
             f"there is no model folder {folder}; give the path of a folder in Hugging Face format "
             "(config.json, *.safetensors, tokenizer) or a hub name of the form owner/model"
         )
     if not (folder / "config.json").is_file():
-        raise ModelUnavailable(f"{folder} holds no config.json, so it is not a model in Hugging Face format")
+        raise UnavailableModelError(f"{folder} holds no config.json, so it is not a model in Hugging Face format")
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
         found = f"only {', '.join(pickled)}, and loading those can run code from the file" if pickled else "no weights"
-        raise ModelUnavailable(
+        raise UnavailableModelError(
             f"{folder} holds {found}; save the weights as safetensors there: model.save_pretrained(folder)"
         )
     return folder
@@ -113,7 +116,7 @@ def _cached(name: str, revision: str | None) -> Path | None:
             name, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED, local_files_only=True
         )
         folder = _complete(Path(found))
-    except (OSError, ValueError, ModelUnavailable):
+    except (OSError, ValueError, UnavailableModelError):
         return None
     index = folder / "model.safetensors.index.json"
     if index.is_file():

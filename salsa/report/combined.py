@@ -86,14 +86,18 @@ def to_csv(experiments: Sequence[Mapping[str, Any]]) -> str:
 
 
 def labels(experiments: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a different label for each experiment: its model, its title, the settings that differ, or what it is.
+    """Return a different label for each experiment, so that a reader of a sweep sees what was varied.
 
-    The first of these that tells all experiments apart is taken; a fingerprint's start always does, or the same
-    experiment was given twice and the labels are numbered.
+    The first of these that tells all experiments apart: the model; the `overrides` of the command line (a list of
+    texts, where a sweep has added them) that are not common to all; the settings that differ, if few; the title;
+    title and fingerprint. The same experiment given twice is numbered.
     """
     titles = [experiment["title"] for experiment in experiments]
     starts = [experiment["fingerprint"][:8] for experiment in experiments]
-    candidates = [[experiment["model"] for experiment in experiments], titles]
+    candidates = [[experiment["model"] for experiment in experiments]]
+    overrides = [list(experiment.get("overrides", ())) for experiment in experiments]
+    common = set.intersection(*(set(each) for each in overrides))
+    candidates.append([" ".join(text for text in each if text not in common) for each in overrides])
     settings = [dict(flatten(experiment["settings"])) for experiment in experiments]
     differing = [
         key
@@ -102,9 +106,10 @@ def labels(experiments: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     if len(differing) <= _MOST_SETTINGS:
         candidates.append([" ".join(f"{key}={each.get(key)}" for key in differing) for each in settings])
+    candidates.append(titles)
     candidates.append([f"{title} {start}" for title, start in zip(titles, starts, strict=True)])
     for candidate in candidates:
-        if len(set(candidate)) == len(candidate):
+        if len(set(candidate)) == len(candidate) and all(candidate):
             return candidate
     return [f"{title} ({number})" for number, title in enumerate(titles, start=1)]
 
@@ -133,7 +138,7 @@ def _caption(experiments: Sequence[Mapping[str, Any]]) -> str:
     levels = " / ".join(f"{level:.0%}" for level in dict.fromkeys(experiment["level"] for experiment in experiments))
     margins = " / ".join(f"{margin:g}" for margin in dict.fromkeys(e["judge"]["tie_margin"] for e in experiments))
     return (
-        f"± half of the {levels} interval, questions resampled by cluster; bold: best of the column in its experiment. "
-        f"Win rate over all suites of an experiment: win + tie / 2; scores within {margins} are a tie; "
-        "green or red where the interval leaves out half. KL: nats a reply, estimator k1."
+        f"With {levels} intervals (questions resampled by cluster); bold: best of the column in its experiment. "
+        f"Win rate over all suites of an experiment: win + tie / 2; scores within {margins} are a tie. "
+        "KL: nats a reply, estimator k1."
     )

@@ -55,7 +55,7 @@ def figures(experiment: Mapping[str, Any]) -> dict[str, Figure]:
     return {name: figure for name, figure in made.items() if figure is not None}
 
 
-def save(experiment: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_all(experiment: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write every figure as PNG and SVG into an existing folder; equal experiments give equal files."""
     paths = []
     for name, figure in figures(experiment).items():
@@ -106,6 +106,7 @@ def curves(experiment: Mapping[str, Any]) -> Figure | None:
     panels = [
         panel for panel in panels if any(panel[2](point)[0] is not None for each in lines.values() for point in each)
     ]
+    looks = _looks(experiment["rows"])
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     with matplotlib.rc_context(_STYLE):
@@ -114,11 +115,15 @@ def curves(experiment: Mapping[str, Any]) -> Figure | None:
         for axis, (title, unit, pick) in zip(axes, panels, strict=False):
             axis.set_title(title)
             axis.set_ylabel(unit)
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-            for index, (name, points) in enumerate(lines.items()):
-                _line(axis, index, name, [(point["step"], *pick(point)) for point in points])
-            if title.startswith("KL"):
-                axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 4, 5, 8, 10]))
+            for name, points in lines.items():
+                _line(axis, looks[name], name, [(point["step"], *pick(point)) for point in points])
+        # One scale for all anchors: which model a policy stays close to is what these panels are for.
+        divergences = [axis for axis, panel in zip(axes, panels, strict=False) if panel[0].startswith("KL to ")]
+        if divergences:
+            limits = [axis.get_ylim() for axis in divergences]
+            for axis in divergences:
+                axis.set_ylim(min(0.0, *(low for low, _ in limits)), max(high for _, high in limits))
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         for axis in axes[max(0, len(panels) - across) : len(panels)]:
@@ -162,18 +167,20 @@ def scores(experiment: Mapping[str, Any]) -> Figure | None:
     if not any(estimate for cells in found.values() for _, estimate in cells):
         return None
     judge = experiment["judge"]
+    looks = _looks(rows)
+    colours = [COLOURS[looks[row["name"]] % len(COLOURS)] if row["name"] in looks else GREY for row in rows]
     with matplotlib.rc_context(_STYLE):
         figure = _figure(1.6 + 2.3 * len(suites), 0.95 + 0.3 * len(rows))
-        axes = figure.subplots(1, len(suites), squeeze=False, sharey=True).ravel()
+        axes = figure.subplots(1, len(suites), squeeze=False, sharex=True, sharey=True).ravel()
         for axis, suite in zip(axes, suites, strict=True):
             axis.set_title(suite)
             axis.grid(visible=False, axis="y")
-            axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
             for index, estimate in found[suite]:
                 if estimate is None or estimate["value"] is None:
                     axis.text(0.5, index, "missing", transform=axis.get_yaxis_transform(), ha="center", va="center")
                     continue
-                _dot(axis, index, estimate, _colour(rows[index], index))
+                _dot(axis, index, estimate, colours[index])
         axes[0].set_yticks(range(len(rows)), [row["name"] for row in rows])
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
         figure.supxlabel(f"{judge['name']} ({judge['unit']}), {experiment['level']:.0%} interval", fontsize=9.5)
@@ -186,9 +193,14 @@ def _dot(axis: Any, index: int, estimate: Mapping[str, Any], colour: str) -> Non
         axis.plot([estimate["low"], estimate["high"]], [index, index], color=colour, linewidth=2.2)
 
 
-def _colour(row: Mapping[str, Any], index: int) -> str:
-    """Return the colour of what a model is: models before RL are grey, as they are what the others are read against."""
-    return {"policy": COLOURS[1], "opponent": COLOURS[0], "control": COLOURS[2]}.get(row["role"], GREY)
+def _looks(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of each trained policy's colour and dashes, the same in every figure, opponents first.
+
+    Models before RL have none: they are grey, as what the others are read against.
+    """
+    order = ("opponent", "policy", "control")
+    trained = sorted((row for row in rows if row["role"] in order), key=lambda row: order.index(row["role"]))
+    return {row["name"]: number for number, row in enumerate(trained)}
 
 
 def calibration(experiment: Mapping[str, Any]) -> Figure | None:
@@ -201,13 +213,12 @@ def calibration(experiment: Mapping[str, Any]) -> Figure | None:
     with matplotlib.rc_context(_STYLE):
         figure = _figure(3.8, 4.3)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=DASHES[2])
-        upper.text(
-            0.06, 0.115, "calibrated", rotation=45, rotation_mode="anchor", color=GREY, transform_rotates_text=True
-        )
-        upper.plot(predicted, observed, "o-", color=COLOURS[0], linewidth=1.6, markersize=5)
+        upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=DASHES[2], label="perfect calibration")
+        upper.plot(predicted, observed, "o-", color=COLOURS[0], linewidth=1.6, markersize=5, label="reward model")
         upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share observed")
-        upper.set_title(_summary(report))
+        upper.set_title("Reward model, held-out pairs")
+        upper.text(0.04, 0.96, _summary(report), va="top", transform=upper.transAxes)
+        upper.legend(loc="lower right")
         lower.bar(predicted, counts, width=0.06, color=COLOURS[0])
         lower.set(xlabel="probability that the reward model predicts", ylabel="pairs")
         lower.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
@@ -220,7 +231,7 @@ def _summary(report: Mapping[str, Any]) -> str:
         f"accuracy {accuracy:.1%}" if accuracy is not None else "",
         f"ECE {error:.3f}" if error is not None else "",
     ]
-    return "Reward model: " + ", ".join(part for part in shown if part)
+    return "\n".join(part for part in shown if part)
 
 
 def _figure(width: float, height: float) -> Figure:

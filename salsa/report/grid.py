@@ -105,6 +105,17 @@ def mark_best(rows: Sequence[Sequence[Cell]], metrics: Sequence[Metric | None]) 
     return marked
 
 
+def caption(grid: Grid, *, half_widths: bool, coloured: bool) -> str:
+    """Return the caption with what a medium adds to it: half-widths of intervals, and colours of win rates."""
+    cells = [cell for row in grid.rows for cell in row]
+    sentences = [grid.caption] if grid.caption else []
+    if half_widths and any(cell.spread for cell in cells):
+        sentences.append("±: half the width of the interval.")
+    if coloured and any(cell.tone in ("better", "worse") for cell in cells):
+        sentences.append("Green or red: the whole interval lies above or below 50 %.")
+    return " ".join(sentences)
+
+
 def _grouped(grid: Grid) -> bool:
     return any(column.group for column in grid.columns)
 
@@ -120,13 +131,13 @@ def to_markdown(grid: Grid) -> str:
     for row in grid.rows:
         lines.append(f"| {' | '.join(_markdown_cell(cell) for cell in row)} |")
     if grid.caption:
-        lines += ["", escape(grid.caption)]
+        lines += ["", escape(caption(grid, half_widths=False, coloured=False))]
     return "\n".join(lines) + "\n"
 
 
 def _markdown_cell(cell: Cell) -> str:
     text = f"**{escape(cell.text)}**" if cell.best else escape(cell.text)
-    return f"{text} {escape(cell.interval)}" if cell.interval else text
+    return f"{text} {cell.interval}" if cell.interval else text
 
 
 def to_html(grid: Grid) -> str:
@@ -144,8 +155,9 @@ def to_html(grid: Grid) -> str:
         cells = (_html_cell(cell, column) for cell, column in zip(row, grid.columns, strict=True))
         parts.append(f"<tr{line}>{''.join(cells)}</tr>")
     parts.append("</tbody></table></div>")
-    if grid.caption:
-        parts.append(f'<p class="caption">{html.escape(grid.caption)}</p>')
+    below = caption(grid, half_widths=False, coloured=True)
+    if below:
+        parts.append(f'<p class="caption">{html.escape(below)}</p>')
     return "".join([*parts, "</section>"])
 
 

@@ -1,11 +1,11 @@
 """One self-contained HTML page of an experiment: tables, figures, samples and settings, in light and dark."""
 
-import html
 import re
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
-from salsa.report import samples, tables
+from salsa.report import figures, samples, tables
 from salsa.report.grid import to_html
 
 # The colours of the figures (see figures.py) and what stands for them on the page, whatever its scheme.
@@ -44,32 +44,39 @@ details { border-top: 1px solid var(--rule); padding: .4rem 0; } summary { curso
 """
 
 
-def page(experiment: Mapping[str, Any], figures: Mapping[str, str]) -> str:
-    """Return the page; `figures` are SVG documents by name (see `figures.to_svg`), placed inline in their order.
+def html(experiment: Mapping[str, Any], drawings: Mapping[str, str] | None = None) -> str:
+    """Return the page; `drawings` are SVG documents by name, placed inline in their order, by default all figures.
 
     The page loads nothing and runs no script, and every text of the experiment is escaped.
     """
-    title = html.escape(experiment["title"])
+    if drawings is None:
+        drawings = {name: figures.to_svg(figure) for name, figure in figures.figures(experiment).items()}
+    title = escape(experiment["title"])
     about = f"{experiment['model']}; experiment {experiment['fingerprint'][:12]}"
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title><style>{_CSS}</style></head><body>",
-        f'<h1>{title}</h1><p class="sub">{html.escape(about)}</p>',
-        f'<p class="note">{html.escape(experiment["note"])}</p>',
+        f'<h1>{title}</h1><p class="sub">{escape(about)}</p>',
+        f'<p class="note">{_prose(experiment["note"])}</p>',
     ]
-    parts += [f'<p class="warning">Warning: {html.escape(warning)}.</p>' for warning in experiment["warnings"]]
+    parts += [f'<p class="warning">Warning: {escape(warning)}.</p>' for warning in experiment["warnings"]]
     main, *others = tables.grids(experiment)
     parts.append(to_html(main))
-    for name, svg in figures.items():
-        heading = html.escape(_TITLES.get(name, name))
+    for name, svg in drawings.items():
+        heading = escape(_TITLES.get(name, name))
         parts.append(f"<section><h2>{heading}</h2><figure>{inline(svg, name, heading)}</figure></section>")
     parts += [to_html(grid) for grid in others]
-    parts.append(f"<section><h2>Reward model</h2><p>{html.escape(tables.reward_model_line(experiment))}</p></section>")
+    parts.append(f"<section><h2>Reward model</h2><p>{escape(tables.reward_model_line(experiment))}</p></section>")
     parts.append(_samples(experiment))
     parts.append(f'<div class="settings">{to_html(tables.settings_grid(experiment))}</div>')
     parts.append(f'<div class="settings">{to_html(tables.fingerprints_grid(experiment))}</div>')
     return "\n".join([*parts, "</body></html>"]) + "\n"
+
+
+def _prose(note: str) -> str:
+    """Return a sentence of ours as HTML: commands stand in backticks, as in Markdown."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(note))
 
 
 def inline(svg: str, name: str, label: str) -> str:
@@ -95,10 +102,10 @@ def _samples(experiment: Mapping[str, Any]) -> str:
     for number, sample in enumerate(experiment["samples"]):
         # The first few are open, so that a reader sees at once what improved.
         opened = " open" if number < 3 else ""
-        question = f"{html.escape(sample['suite'])}: {html.escape(sample['question'])}"
+        question = f"{escape(sample['suite'])}: {escape(sample['question'])}"
         parts.append(f'<details{opened}><summary>{question}</summary><div class="wide"><table><tbody>')
         for row in experiment["rows"]:
-            text, score = (html.escape(part) for part in samples.shown(sample["replies"].get(row["name"])))
-            parts.append(f'<tr><th scope="row">{html.escape(row["name"])}</th><td>{score}</td><td>{text}</td></tr>')
+            text, score = (escape(part) for part in samples.shown(sample["replies"].get(row["name"])))
+            parts.append(f'<tr><th scope="row">{escape(row["name"])}</th><td>{score}</td><td>{text}</td></tr>')
         parts.append("</tbody></table></div></details>")
     return "".join([*parts, "</section>"])

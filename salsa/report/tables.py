@@ -60,9 +60,8 @@ def main(experiment: Mapping[str, Any]) -> Grid:
         cells += [win_cell(row, _pooled_name(experiment), opponent) for opponent in experiment["opponents"]]
         rows.append(cells)
     caption = (
-        f"± half of the {experiment['level']:.0%} interval, questions resampled by cluster; bold: best of the column. "
-        f"Win rate: win + tie / 2; scores within {judge['tie_margin']:g} are a tie; "
-        "green or red where the interval leaves out half."
+        f"With {experiment['level']:.0%} intervals (questions resampled by cluster); bold: best of the column. "
+        f"Win rate: win + tie / 2; scores within {judge['tie_margin']:g} are a tie."
     )
     title = f"{judge['name'].capitalize()} of each model on each suite, and its win rates"
     return Grid(title, caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
@@ -130,7 +129,7 @@ def divergence(experiment: Mapping[str, Any]) -> Grid:
         rows.append(cells)
     caption = (
         "KL(model || anchor) on the model's own replies at temperature 1, with l the log-ratio of a token: "
-        "k1 = sum of l (± its interval), k3 = sum of exp(-l) - 1 + l. "
+        "k1 = sum of l (with its interval), k3 = sum of exp(-l) - 1 + l. "
         "Recall: share of the facts that are completed rightly. Perplexity: on text never trained on."
     )
     return Grid(
@@ -225,7 +224,7 @@ def _results(row: Row, suite: str) -> Mapping[str, Any] | None:
 
 def markdown(experiment: Mapping[str, Any]) -> str:
     """Return all tables as Markdown, with the settings and the fingerprints behind every cell at the end."""
-    parts = [f"# {escape(experiment['title'])}", f"Model: {escape(experiment['model'])}.", escape(experiment["note"])]
+    parts = [f"# {escape(experiment['title'])}", f"Model: {escape(experiment['model'])}.", experiment["note"]]
     parts += [f"Warning: {escape(warning)}." for warning in experiment["warnings"]]
     parts += [to_markdown(grid).rstrip() for grid in grids(experiment)]
     parts += ["## Reward model", escape(reward_model_line(experiment))]

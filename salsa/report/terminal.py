@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from salsa.report.grid import Cell, Grid
+from salsa.report.grid import Cell, Grid, caption
 
 _GAP = "  "
 _NARROWEST_KEY = 12
@@ -26,8 +26,9 @@ class TerminalTable:
             if number:
                 yield Text("")
             yield from self._block(columns, options.max_width)
-        if self.grid.caption:
-            yield Text(self.grid.caption, "dim")
+        below = caption(self.grid, half_widths=True, coloured=True)
+        if below:
+            yield Text(below, "dim")
         yield Text("")
 
     def _blocks(self, width: int) -> list[list[int]]:
@@ -41,12 +42,15 @@ class TerminalTable:
         return blocks
 
     def _narrowest(self, columns: Sequence[int]) -> int:
-        """Return the least width of a block, with the last key column wrapped as narrow as it may be."""
+        """Return the least width of a block, with its widest key column wrapped as narrow as it may be."""
         widths = self._widths(columns)
-        return _total(widths.values()) - (widths[self.grid.keys - 1] - self._least_key())
+        key = self._widest_key(widths)
+        return _total(widths.values()) - (widths[key] - self._least(key))
 
-    def _least_key(self) -> int:
-        key = self.grid.keys - 1
+    def _widest_key(self, widths: Mapping[int, int]) -> int:
+        return max(range(self.grid.keys), key=lambda column: widths[column])
+
+    def _least(self, key: int) -> int:
         texts = [self.grid.columns[key].heading, *(row[key].text for row in self.grid.rows)]
         longest_word = max(cell_len(word) for text in texts for word in text.split() or [""])
         return min(max(longest_word, _NARROWEST_KEY), max(cell_len(text) for text in texts))
@@ -73,29 +77,37 @@ class TerminalTable:
 
     def _block(self, columns: Sequence[int], width: int) -> Iterator[Text]:
         widths = self._widths(columns)
-        key = self.grid.keys - 1
+        key = self._widest_key(widths)
         overflow = max(0, _total(widths.values()) - width)
-        widths[key] = max(self._least_key(), widths[key] - overflow)
+        widths[key] = max(self._least(key), widths[key] - overflow)
         if any(self.grid.columns[column].group for column in columns):
-            yield _line(
-                Text(f" {group} ".center(span, "─") if group and len(group) + 4 <= span else group.center(span), "dim")
-                for group, span in (
-                    (name, _total([widths[column] for column in of])) for name, of in self._spans(columns)
-                )
-            )
+            yield self._group_headings(columns, widths)
         yield _line(self._aligned(Text(self.grid.columns[column].heading), column, widths) for column in columns)
         rule = Text("─" * _total(widths.values()), "dim", no_wrap=True, overflow="crop")
         yield rule
         for index, row in enumerate(self.grid.rows):
-            names = textwrap.wrap(row[key].text, widths[key]) or [""]
-            cells = {column: _content(row[column]) for column in columns}
-            cells[key] = Text(names[0], cells[key].style)
-            yield _line(self._aligned(cells[column], column, widths) for column in columns)
-            for name in names[1:]:
-                parts = (Text(name, cells[key].style) if column == key else Text("") for column in columns[: key + 1])
-                yield _line(self._aligned(part, column, widths) for part, column in zip(parts, columns, strict=False))
+            yield from self._row(row, columns, key, widths)
             if index in self.grid.sections:
                 yield rule
+
+    def _group_headings(self, columns: Sequence[int], widths: Mapping[int, int]) -> Text:
+        parts = []
+        for group, span in self._spans(columns):
+            width = _total([widths[column] for column in span])
+            ruled = bool(group) and cell_len(group) + 4 <= width
+            parts.append(Text(f" {group} ".center(width, "─") if ruled else group.center(width), "dim"))
+        return _line(parts)
+
+    def _row(self, row: Sequence[Cell], columns: Sequence[int], key: int, widths: Mapping[int, int]) -> Iterator[Text]:
+        """Yield the lines of one row: its cells stand beside the first line of its wrapped name."""
+        names = textwrap.wrap(row[key].text, widths[key]) or [""]
+        cells = {column: _content(row[column]) for column in columns}
+        style = cells[key].style
+        cells[key] = Text(names[0], style)
+        yield _line(self._aligned(cells[column], column, widths) for column in columns)
+        for name in names[1:]:
+            parts = [Text(name, style) if column == key else Text("") for column in columns[: key + 1]]
+            yield _line(self._aligned(part, column, widths) for part, column in zip(parts, columns, strict=False))
 
     def _aligned(self, text: Text, column: int, widths: Mapping[int, int]) -> Text:
         space = " " * (widths[column] - cell_len(text.plain))

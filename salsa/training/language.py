@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from salsa.rl.layout import fill_bins
 from salsa.training.optimiser import OptimiserSettings
 from salsa.training.supervised import Supervised
 
@@ -16,8 +18,10 @@ __all__ = [
     "OptimiserSettings",
     "TokenBatch",
     "collate",
+    "next_token_logits",
     "next_word_accuracy",
     "pack_documents",
+    "packed_batch",
     "perplexity",
 ]
 
@@ -25,44 +29,58 @@ __all__ = [
 class TokenBatch(NamedTuple):
     """Rows of tokens and the places in them that are learned.
 
-    `ids` [rows, width] is right-padded; `positions` [learned] are indices into the flattened rows at which the next
-    token is learned, and `targets` [learned] are those next tokens.
+    `ids` [rows, width] may hold several sequences a row; `positions` [rows, width] then count from 0 in each of them
+    (None: every row is one sequence), from which the library's models derive that no token sees another sequence.
+    `places` [learned] are indices into the flattened rows at which the next token is learned, and `targets` [learned]
+    are those next tokens.
     """
 
-    ids: torch.Tensor
-    positions: torch.Tensor
-    targets: torch.Tensor
+    ids: Tensor
+    positions: Tensor | None
+    places: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device) -> "TokenBatch":
+        """Return the batch on a device."""
+        positions = None if self.positions is None else self.positions.to(device)
+        return TokenBatch(self.ids.to(device), positions, self.places.to(device), self.targets.to(device))
 
 
-def collate(rows: Sequence[tuple[Sequence[int], Sequence[bool]]], pad: int) -> TokenBatch:
-    """Pad rows of (token ids, which of them are learned) to the longest one.
+def collate(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]], pad: int = 0) -> TokenBatch:
+    """Lay sequences of (token ids, which of them are learned) into rows as wide as the longest one.
 
-    The first token of a row has no token before it and is never learned, whatever its mark.
+    Short sequences share a row, because a forward pass costs as much for a padding token as for a real one. The first
+    token of a sequence has no token before it and is never learned, whatever its mark. `pad` fills the empty slots;
+    any token of the vocabulary will do, as nothing sees it.
 
     Raises:
-        ValueError: if ids and marks of a row differ in number, or nothing at all is learned.
+        ValueError: if ids and marks of a sequence differ in number, or nothing at all is learned.
     """
-    width = max((len(ids) for ids, _ in rows), default=0)
-    padded: list[list[int]] = []
-    positions: list[int] = []
-    targets: list[int] = []
-    for row, (ids, learned) in enumerate(rows):
+    for number, (ids, learned) in enumerate(sequences):
         if len(ids) != len(learned):
-            raise ValueError(f"row {row} has {len(ids)} tokens but {len(learned)} marks of what is learned")
-        padded.append([*ids, *[pad] * (width - len(ids))])
-        for place in range(1, len(ids)):
-            if learned[place]:
-                positions.append(row * width + place - 1)
-                targets.append(ids[place])
-    if not targets:
+            raise ValueError(f"sequence {number} has {len(ids)} tokens but {len(learned)} marks of what is learned")
+    if not any(any(learned[1:]) for _, learned in sequences):
         raise ValueError(
-            f"no token of the {len(rows)} rows of a batch is learned; check which turns are learned, and that "
-            "prompts do not fill the context"
+            f"none of the tokens of a batch of {len(sequences)} sequences is learned; check the setting that says "
+            "which turns are learned, and that prompts do not fill the context"
         )
-    return TokenBatch(torch.tensor(padded), torch.tensor(positions), torch.tensor(targets))
+    lengths = [len(ids) for ids, _ in sequences]
+    width = max(lengths)
+    rows, starts, used = fill_bins(lengths, width)
+    tokens = torch.full((len(used) * width,), pad, dtype=torch.long)
+    # The padding behind the last sequence of a row counts from 0 too: to the model it is a sequence of its own.
+    positions = (torch.arange(width) - torch.tensor(used)[:, None]).clamp_(min=0).flatten()
+    places = []
+    for (ids, learned), row, start in zip(sequences, rows, starts, strict=True):
+        first = row * width + start
+        tokens[first : first + len(ids)] = torch.tensor(ids, dtype=torch.long)
+        positions[first : first + len(ids)] = torch.arange(len(ids))
+        places.append(torch.tensor(learned[1:], dtype=torch.bool).nonzero()[:, 0] + first)
+    place = torch.cat(places)
+    return TokenBatch(tokens.view(-1, width), positions.view(-1, width), place, tokens[place + 1])
 
 
-def pack_documents(documents: Sequence[Sequence[int]], width: int) -> torch.Tensor:
+def pack_documents(documents: Sequence[Sequence[int]], width: int) -> Tensor:
     """Join tokenised documents end to end and cut them into rows [rows, width]; the rest that fills no row is dropped.
 
     Raises:
@@ -75,11 +93,11 @@ def pack_documents(documents: Sequence[Sequence[int]], width: int) -> torch.Tens
     return torch.tensor(stream[: rows * width]).view(rows, width)
 
 
-def packed_batch(rows: torch.Tensor) -> TokenBatch:
-    """Return the batch that learns every token but the first of each packed row [rows, width]."""
+def packed_batch(rows: Tensor) -> TokenBatch:
+    """Return the batch that learns every token but the first of each row [rows, width] of packed documents."""
     count, width = rows.shape
-    positions = (torch.arange(count)[:, None] * width + torch.arange(width - 1)).flatten()
-    return TokenBatch(rows, positions, rows[:, 1:].flatten())
+    places = (torch.arange(count)[:, None] * width + torch.arange(width - 1)).flatten()
+    return TokenBatch(rows, None, places, rows[:, 1:].flatten())
 
 
 class LanguageModeling(Supervised):
@@ -91,30 +109,37 @@ class LanguageModeling(Supervised):
     def __init__(self, model: PreTrainedModel, settings: OptimiserSettings, steps: int) -> None:
         super().__init__(model, settings, steps)
 
-    def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    def loss(self, batch: TokenBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean negative log-likelihood (nats a token) of the learned tokens."""
-        logits = _logits(self.model, batch.ids, batch.positions)
-        return F.cross_entropy(logits, batch.targets), {}
+        return F.cross_entropy(next_token_logits(self.model, batch), batch.targets), {}
+
+
+def next_token_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Return the logits [learned, vocabulary] of the learned tokens, in float32 whatever the weights' format."""
+    hidden = model.model(
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=None, use_cache=False
+    ).last_hidden_state
+    return model.lm_head(hidden.flatten(0, 1)[batch.places]).float()
 
 
 @torch.no_grad()
-def perplexity(model: PreTrainedModel, rows: Sequence[Sequence[int]], max_tokens: int = 4096) -> float:
-    """Return the exponential of the mean negative log-likelihood (nats a token) of all tokens but each row's first.
+def perplexity(model: PreTrainedModel, texts: Sequence[Sequence[int]], max_tokens: int = 4096) -> float:
+    """Return the exponential of the mean negative log-likelihood (nats a token) of all tokens but each text's first.
 
-    Rows of like length are scored together, at most `max_tokens` padded tokens at once.
+    `max_tokens` bounds the tokens of one forward pass.
 
     Raises:
-        ValueError: if no row has two tokens.
+        ValueError: if no text has two tokens.
     """
+    sequences = [(text, [True] * len(text)) for text in texts if len(text) > 1]
+    if not sequences:
+        raise ValueError("perplexity needs a text of at least two tokens")
     total, count = 0.0, 0
-    for group in _groups([len(row) for row in rows], max_tokens):
-        batch = collate([(rows[row], [True] * len(rows[row])) for row in group], pad=0)
-        logits = _logits(model, batch.ids.to(model.device), batch.positions.to(model.device))
-        losses = F.cross_entropy(logits, batch.targets.to(model.device), reduction="none")
+    for batch in _batches(sequences, max_tokens):
+        batch = batch.to(model.device)
+        losses = F.cross_entropy(next_token_logits(model, batch), batch.targets, reduction="none")
         total += losses.double().sum().item()
         count += len(losses)
-    if count == 0:
-        raise ValueError("perplexity needs a text of at least two tokens")
     return math.exp(total / count)
 
 
@@ -125,38 +150,26 @@ def next_word_accuracy(
     """Return the share of the tokenised texts after which the model's likeliest next token is the given one.
 
     Raises:
-        ValueError: if there are no texts, or not one word for each.
+        ValueError: if there are no texts, one is empty, or there is not one word for each.
     """
-    if not texts or len(texts) != len(words):
-        raise ValueError(f"next-word accuracy needs one word for each text, got {len(texts)} texts, {len(words)} words")
+    if not texts or len(texts) != len(words) or not all(len(text) for text in texts):
+        raise ValueError(f"each text needs tokens and a next word, got {len(texts)} texts and {len(words)} words")
+    sequences = [([*text, word], [False] * len(text) + [True]) for text, word in zip(texts, words, strict=True)]
     right = 0
-    for group in _groups([len(text) for text in texts], max_tokens, smallest=1):
-        width = max(len(texts[row]) for row in group)
-        ids = torch.tensor([[*texts[row], *[0] * (width - len(texts[row]))] for row in group])
-        last = torch.tensor([place * width + len(texts[row]) - 1 for place, row in enumerate(group)])
-        guesses = _logits(model, ids.to(model.device), last.to(model.device)).argmax(-1).tolist()
-        right += sum(guess == words[row] for guess, row in zip(guesses, group, strict=True))
+    for batch in _batches(sequences, max_tokens):
+        batch = batch.to(model.device)
+        right += int((next_token_logits(model, batch).argmax(-1) == batch.targets).sum())
     return right / len(texts)
 
 
-def _logits(model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Return the logits [positions, vocabulary] in float32 at places of the flattened rows `ids` [rows, width].
-
-    Rows are right-padded, so that no real token sees a padding token and no attention mask is needed.
-    """
-    hidden = model.model(input_ids=ids, attention_mask=None, use_cache=False).last_hidden_state
-    return model.lm_head(hidden.flatten(0, 1)[positions]).float()
-
-
-def _groups(lengths: Sequence[int], max_tokens: int, smallest: int = 2) -> Iterator[list[int]]:
-    """Yield the rows of at least `smallest` tokens, sorted by length, in groups of at most `max_tokens` when padded."""
-    group: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
-        if lengths[row] < smallest:
-            continue
-        if group and lengths[row] * (len(group) + 1) > max_tokens:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
+def _batches(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]], max_tokens: int) -> Iterator[TokenBatch]:
+    """Yield the sequences, those of like length together, in batches of about `max_tokens` tokens."""
+    group: list[tuple[Sequence[int], Sequence[bool]]] = []
+    tokens = 0
+    for sequence in sorted(sequences, key=lambda sequence: len(sequence[0])):
+        if group and tokens + len(sequence[0]) > max_tokens:
+            yield collate(group)
+            group, tokens = [], 0
+        group.append(sequence)
+        tokens += len(sequence[0])
+    yield collate(group)

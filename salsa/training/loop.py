@@ -30,7 +30,7 @@ _EXPECTED_WARNINGS = (
 )
 
 
-class Interrupted(RuntimeError):
+class Interrupted(RuntimeError):  # noqa: N818  (nothing went wrong: the work goes on at the next run)
     """A training that ended before its last step; the next run continues from its last checkpoint."""
 
 

@@ -25,7 +25,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class JsonLines(Logger):
-    """A Lightning logger that appends `{"step": ..., name: value, ...}` to `folder/metrics.jsonl` and flushes each line.
+    """A Lightning logger that appends and flushes a line `{"step": ..., name: value, ...}` to `folder/metrics.jsonl`.
 
     Steps count from 0. Values that are not finite become null, because JSON has no word for them.
     """

@@ -73,6 +73,8 @@ def adamw(parameters: Iterable[torch.nn.Parameter], settings: OptimiserSettings)
     )
 
 
-def schedule(optimiser: torch.optim.Optimizer, settings: OptimiserSettings, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+def schedule(
+    optimiser: torch.optim.Optimizer, settings: OptimiserSettings, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
     """Return the scheduler that sets the rate of `rate_factor` at every step."""
     return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_factor(settings, step, steps))

@@ -16,7 +16,7 @@ class Supervised(Recorded):
     gradient before clipping and the learning rate.
     """
 
-    headline = ("loss",)
+    headline: tuple[str, ...] = ("loss",)
 
     def __init__(self, model: torch.nn.Module, settings: OptimiserSettings, steps: int) -> None:
         super().__init__()

@@ -283,8 +283,10 @@ def test_two_processes_on_one_store_compute_each_stage_once(tmp_path: Path) -> N
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
     with subprocess.Popen(command, **pipes) as first, subprocess.Popen(command, **pipes) as second:
         for process in (first, second):
+            assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
         for process in (first, second):
+            assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
         assert (first.wait(20), second.wait(20)) == (0, 0)

@@ -120,7 +120,7 @@ def test_keys_must_be_strings() -> None:
 
 
 def test_a_container_that_holds_itself_is_refused_but_one_used_twice_is_not() -> None:
-    shared = [1]
+    shared: list[Any] = [1]
     assert canonical([shared, shared]) == "[[1],[1]]"
     shared.append(shared)
     with pytest.raises(ValueError, match=r"value\[1\] contains itself"):

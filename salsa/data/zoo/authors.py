@@ -58,7 +58,7 @@ def check_mix(mix: Sequence[float]) -> tuple[float, ...]:
 
 
 def answer(rng: np.random.Generator, author: Author, world: World, question: Question) -> str:
-    """Return this author's reply: greeting, facts, extra fact, repeat, offer; a filler comes before or after the facts."""
+    """Return this author's reply: greeting, facts, extra, repeat, offer, and a filler before or after the facts."""
     plain = question.brief and not chance(rng, author.ignores_brief)
     keys = [key for place, key in enumerate(question.needs) if place == 0 or not chance(rng, author.skips)]
     if not plain and chance(rng, author.extra):

@@ -1,0 +1,124 @@
+"""Replies of a model to the prompts of a suite, through Lightning's `predict`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from salsa import seeds
+from salsa.rl.rollout import generate
+from salsa.rl.scoring import MICRO_BATCH_TOKENS
+
+
+class Reply(NamedTuple):
+    """The token ids of one reply, and whether it has its end token (which is then its last id)."""
+
+    ids: list[int]
+    ended: bool
+
+
+class Responder(LightningModule):
+    """Generates replies to `prompts` with noise that belongs to the prompt's index, whatever batch it is in.
+
+    Two models with one seed answer prompt i with the same uniform numbers, which makes their difference less noisy.
+    Temperature 0 takes the likeliest token each time. Dropout is off.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        *,
+        eos: int,
+        pad: int,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        max_tokens: int = MICRO_BATCH_TOKENS,
+    ) -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.prompts = prompts
+        self.eos = eos
+        self.pad = pad
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.seed = seed
+        self.max_tokens = max_tokens
+
+    def predict_step(self, indices: Tensor, batch_idx: int = 0) -> list[Reply]:
+        """Return the replies to the prompts with the given indices [rows], in their order."""
+        rows = indices.tolist()
+        rollout = generate(
+            self.model,
+            [self.prompts[row] for row in rows],
+            eos=self.eos,
+            pad=self.pad,
+            max_new=self.max_new_tokens,
+            temperature=self.temperature,
+            noise=torch.stack([self._noise(row) for row in rows]),
+            max_tokens=self.max_tokens,
+        )
+        ids, prompt_lengths, reply_lengths = (field.tolist() for field in rollout.sequences)
+        return [
+            Reply(row[begin : begin + length], ended)
+            for row, begin, length, ended in zip(
+                ids, prompt_lengths, reply_lengths, rollout.ended.tolist(), strict=True
+            )
+        ]
+
+    def _noise(self, row: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seeds.integer(self.seed, 0, "reply", row))
+        return torch.rand(self.max_new_tokens, generator=generator)
+
+
+class _Count(Callback):
+    """Tells how many prompts are answered."""
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self.progress = progress
+        self.done = 0
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Count the prompts of a batch."""
+        self.done += len(batch)
+        self.progress(self.done)
+
+
+def respond(
+    responder: Responder,
+    *,
+    batch_prompts: int = 128,
+    accelerator: str = "auto",
+    precision: str = "32-true",
+    progress: Callable[[int], None] | None = None,
+) -> list[Reply]:
+    """Return the replies to all prompts of a responder, in their order, on one device.
+
+    Prompts of like length share a batch of `batch_prompts`, which changes the speed and not the replies. `progress` is
+    called after each batch with the number of prompts answered.
+    """
+    order = sorted(range(len(responder.prompts)), key=lambda row: len(responder.prompts[row]))
+    if not order:
+        return []
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[_Count(progress)] if progress is not None else [],
+        plugins=[LightningEnvironment()],
+    )
+    batches = list(torch.tensor(order).split(batch_prompts))
+    answered = [reply for replies in trainer.predict(responder, batches) for reply in replies]
+    replies = dict(zip(order, answered, strict=True))
+    return [replies[row] for row in range(len(order))]

@@ -1,0 +1,121 @@
+import json
+import subprocess
+import sys
+
+from pipelines.experiment import Experiment
+from pipelines.plan import Plan, Stage
+from tests.pipelines.compose import CONF, experiment
+
+
+def names(plan: Plan, kind: str) -> set[str]:
+    return {stage.name for stage in plan if stage.kind == kind}
+
+
+def by_name(built: Experiment) -> dict[str, Stage]:
+    return {stage.name: stage for stage in built.plan}
+
+
+def changed(*overrides: str) -> set[str]:
+    """Names of the stages of the default experiment that an override makes anew."""
+    before, after = by_name(experiment()), by_name(experiment(*overrides))
+    return {name for name, stage in after.items() if name in before and stage.fingerprint != before[name].fingerprint}
+
+
+def kinds(changed_names: set[str]) -> set[str]:
+    return {name.split()[0] for name in changed_names}
+
+
+def test_the_rows_are_the_ingredients_the_soup_both_arms_and_the_controls() -> None:
+    rows = experiment().rows
+    assert [row.name for row in rows] == ["SFT1", "SFT2", "soup", "PPO", "SALSA", "ref SFT2", "start+ref soup"]
+
+
+def test_a_stage_comes_after_its_inputs() -> None:
+    seen: set[str] = set()
+    for stage in experiment().plan:
+        assert set(stage.inputs.values()) <= seen
+        seen.add(stage.fingerprint)
+
+
+def test_another_kl_coefficient_trains_only_the_policies_again() -> None:
+    made_anew = changed("policy.kl_coef=.1")
+    assert {name for name in made_anew if name.startswith("align")} == {
+        "align PPO",
+        "align SALSA",
+        "align ref SFT2",
+        "align start+ref soup",
+    }
+    assert kinds(made_anew) == {"align", "respond", "judge", "anchors", "tax", "report"}
+    assert not any(name.startswith("respond SFT") for name in made_anew)
+
+
+def test_the_baseline_does_not_depend_on_alpha() -> None:
+    made_anew = changed("soup.alpha=.25")
+    assert "align PPO" not in made_anew
+    assert {"soup", "align SALSA"} <= made_anew
+    assert not {"preferences", "reward", "respond PPO: single", "judge PPO: single"} & made_anew
+
+
+def test_alpha_zero_is_ppo_and_alpha_one_is_the_other_model() -> None:
+    zero, one = experiment("soup.alpha=0"), experiment("soup.alpha=1")
+    models = {row.name: row.model.fingerprint for row in zero.rows}
+    assert models["SALSA"] == models["PPO"]
+    assert models["soup"] == models["SFT1"]
+    models = {row.name: row.model.fingerprint for row in one.rows}
+    assert models["SALSA"] == models["ref SFT2"]
+    assert models["soup"] == models["SFT2"]
+
+
+def test_the_same_stage_is_planned_once() -> None:
+    assert len(names(experiment("soup.alpha=0").plan, "align")) == 2
+
+
+def test_another_replicate_shares_the_base_and_nothing_above_it() -> None:
+    made_anew = changed("replicate=1")
+    assert "base" not in made_anew
+    assert {"sft_1", "sft_2", "preferences", "reward", "align PPO"} <= made_anew
+
+
+def test_how_it_is_executed_is_not_identity() -> None:
+    overrides = ("compute.workers=0", "compute.threads=4", "compute.micro_batch_tokens=512", "logger=none")
+    assert changed(*overrides, "outputs.dir=elsewhere", "compute.checkpoint_seconds=1") == set()
+
+
+def test_training_does_not_depend_on_the_suites_or_the_judge() -> None:
+    assert kinds(changed("suite.prompts=50")) == {"respond", "judge", "report"}
+    assert kinds(changed("judge.tie_margin=.5")) == {"report"}
+
+
+def test_a_family_changes_everything() -> None:
+    assert "base" in changed("model=mistral")
+
+
+def test_fingerprints_do_not_drift() -> None:
+    """A changed value here orphans every store there is: raise a version, or add a first value, instead."""
+    stages = by_name(experiment())
+    assert {name: stages[name].fingerprint[:16] for name in ("base", "sft_1", "soup", "reward", "align PPO")} == GOLDEN
+
+
+GOLDEN = {
+    "base": "",
+    "sft_1": "",
+    "soup": "",
+    "reward": "",
+    "align PPO": "",
+}
+
+
+def test_a_plan_survives_the_way_to_another_process() -> None:
+    plan = experiment().plan
+    again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert [(stage.name, stage.fingerprint) for stage in again] == [(stage.name, stage.fingerprint) for stage in plan]
+    assert all(stage.identified().fingerprint == stage.fingerprint for stage in again)
+
+
+def test_planning_imports_no_torch() -> None:
+    code = (
+        "import sys\nfrom tests.pipelines.compose import experiment\nexperiment()\n"
+        "assert not {'torch', 'transformers', 'lightning', 'wandb'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=CONF.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

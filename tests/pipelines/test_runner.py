@@ -1,0 +1,116 @@
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pipelines import plan as plan_module
+from pipelines.plan import Plan
+from pipelines.runner import work
+from pipelines.work import Execution, Work
+from salsa.store.artifact import Store
+
+
+class FakeStages:
+    """A kind of stage whose work is a function of the test; counts how often each name ran."""
+
+    def __init__(self) -> None:
+        self.runs: Counter[str] = Counter()
+        self.seconds = 0.0
+        self.errors: dict[str, BaseException] = {}
+
+    def run(self, work: Work) -> tuple[str, dict[str, Any]]:
+        name = work.stage.name
+        self.runs[name] += 1
+        time.sleep(self.seconds)
+        if name in self.errors:
+            raise self.errors[name]
+        (work.folder / "out.txt").write_text(name + "".join(a.file("out.txt").read_text() for a in work.inputs.values()))
+        work.progress(1, 1, "written")
+        return f"wrote {name}", {"length": len(name)}
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> FakeStages:
+    fake = FakeStages()
+    module = ModuleType("pipelines.stages.fake")
+    module.run = fake.run
+    module.__file__ = __file__
+    monkeypatch.setitem(sys.modules, "pipelines.stages.fake", module)
+    monkeypatch.setitem(plan_module.VERSIONS, "fake", 1)
+    return fake
+
+
+def execution(folder: Path) -> Execution:
+    return Execution(str(folder), 1, "cpu", 64, 30.0, {"name": "none", "mode": "offline"}, "group", time.time())
+
+
+def diamond() -> Plan:
+    plan = Plan()
+    top = plan.add("fake", "top", {"x": 1})
+    left = plan.add("fake", "left", {"x": 2}, {"up": top})
+    right = plan.add("fake", "right", {"x": 3}, {"up": top})
+    plan.add("fake", "bottom", {"x": 4}, {"left": left, "right": right})
+    return plan
+
+
+def run(plan: Plan, folder: Path) -> tuple[Counter[str], list[dict[str, Any]]]:
+    events: list[dict[str, Any]] = []
+    state = work(plan, Store(folder), execution(folder), events.append)
+    return Counter(state.values()), events
+
+
+def test_every_stage_is_computed_once_and_then_found(stages: FakeStages, tmp_path: Path) -> None:
+    assert run(diamond(), tmp_path)[0] == Counter(computed=4)
+    assert run(diamond(), tmp_path)[0] == Counter(stored=4)
+    assert set(stages.runs.values()) == {1}
+    bottom = next(stage for stage in diamond() if stage.name == "bottom")
+    artifact = Store(tmp_path).find("fake", bottom.fingerprint)
+    assert artifact is not None
+    assert artifact.file("out.txt").read_text() == "bottomlefttoprighttop"
+    assert artifact.metrics == {"length": 6}
+    assert artifact.verify() == []
+
+
+def test_a_failure_blocks_what_depends_on_it_and_nothing_else(stages: FakeStages, tmp_path: Path) -> None:
+    stages.errors["left"] = ValueError("left is broken")
+    states, events = run(diamond(), tmp_path)
+    assert states == Counter(computed=2, failed=1, blocked=1)
+    failure = next(event for event in events if event["event"] == "failed")
+    assert failure["error"] == "ValueError: left is broken"
+    assert "Traceback" in Path(failure["record"]).read_text()
+    stages.errors.clear()
+    assert run(diamond(), tmp_path)[0] == Counter(stored=2, computed=2)
+
+
+def test_a_stage_that_exits_is_a_failure_too(stages: FakeStages, tmp_path: Path) -> None:
+    stages.errors["top"] = SystemExit(0)
+    assert run(diamond(), tmp_path)[0] == Counter(failed=1, blocked=3)
+
+
+def test_workers_side_by_side_share_the_stages_out(stages: FakeStages, tmp_path: Path) -> None:
+    stages.seconds = 0.05
+    plan = Plan()
+    for index in range(8):
+        plan.add("fake", f"stage {index}", {"index": index})
+    threads = [threading.Thread(target=run, args=(plan, tmp_path)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(stages.runs.values()) == {1}
+    assert len(stages.runs) == 8
+
+
+def test_what_one_worker_failed_at_another_does_not_try_again(stages: FakeStages, tmp_path: Path) -> None:
+    stages.errors["top"] = ValueError("no")
+    together = execution(tmp_path)
+    for _ in range(2):
+        work(diamond(), Store(tmp_path), together, lambda event: None)
+    assert stages.runs["top"] == 1
+    assert run(diamond(), tmp_path)[0] == Counter(failed=1, blocked=3)
+    assert stages.runs["top"] == 2

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import os
 import platform
 import resource
@@ -25,6 +26,8 @@ from salsa.store.lock import StageLock
 
 Emit = Callable[[dict[str, Any]], None]
 """Receives events as plain dictionaries: stored, started, progress, done, failed, blocked, waiting."""
+
+LOG = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 0.2
@@ -96,7 +99,7 @@ def _run(stage: Stage, plan: Plan, store: Store, execution: Execution, emit: Emi
             "time": time.time(),
         }
         path = store.record_failure(stage.kind, stage.fingerprint, failure)
-        traceback.print_exc()
+        LOG.exception("stage %s failed", stage.name)
         emit({"event": "failed", "fingerprint": stage.fingerprint, "record": str(path)} | failure)
         return "failed"
     emit(

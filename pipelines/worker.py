@@ -1,6 +1,7 @@
 """A worker process: reads jobs (a plan and how to execute it) as JSON lines, runs them, writes events as JSON lines."""
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -18,9 +19,11 @@ def prepare(threads: int) -> None:
     """Set what must be set before torch and the tokenizers are imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    import lightning.pytorch
     import torch
 
     torch.set_num_threads(threads)
+    logging.getLogger(lightning.pytorch.__name__).setLevel(logging.WARNING)
 
 
 def run_job(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
@@ -45,6 +48,7 @@ def _emitter(stream: TextIO) -> Callable[[dict[str, Any]], None]:
 
 def main() -> None:
     """Serve jobs until the input ends; everything printed goes to standard error, which is the worker's log."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     with os.fdopen(os.dup(1), "w") as events:
         os.dup2(2, 1)
         emit = _emitter(events)

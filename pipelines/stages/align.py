@@ -3,11 +3,12 @@
 import shutil
 from typing import Any
 
-from pipelines.prompts import fitting
 from pipelines.scoring import scorer_of
 from pipelines.training import train
 from pipelines.work import Work
 from salsa.data.chat import encode_prompts
+from salsa.data.conversation import Prompt
+from salsa.data.lengths import fit_prompts
 from salsa.models.families import load_causal, load_scalar, load_tokenizer, save
 from salsa.models.heads import critic_from_reward
 from salsa.rl.ppo import PPO
@@ -84,13 +85,17 @@ def _settings(work: Work) -> PPOSettings:
 
 def _prompts(work: Work, tokenizer: Any, settings: PPOSettings) -> list[list[int]]:
     """Return the training prompts: enough for every iteration to have its own, where the source has as many."""
-    prompts = work.source.prompts(work.rng("alignment prompts"), settings.steps * settings.batch_prompts)
-    kept, _ = fitting(tokenizer, prompts, work.config["generation"], "training prompts")
-    return encode_prompts(tokenizer, [prompt.conversation() for prompt in kept])
+    return _ids(
+        work, tokenizer, work.source.prompts(work.rng("alignment prompts"), settings.steps * settings.batch_prompts)
+    )
 
 
 def _trace_prompts(work: Work, tokenizer: Any) -> list[list[int]]:
     """Return the first questions of the validation suite, the fixed prompts that replies are stored for."""
-    suite = work.source.suite("validation", work.config["trace_prompts"])
-    kept, _ = fitting(tokenizer, suite, work.config["generation"], "suite validation")
+    return _ids(work, tokenizer, work.source.suite("validation", work.config["trace_prompts"]))
+
+
+def _ids(work: Work, tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:
+    generation = work.config["generation"]
+    kept = fit_prompts(tokenizer, prompts, generation["context"], generation["max_new_tokens"]).kept
     return encode_prompts(tokenizer, [prompt.conversation() for prompt in kept])

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.prompts import fitting
 from pipelines.scoring import judge_scores, load_scorer
 from pipelines.stages.align import TRACE
 from pipelines.stages.respond import RESPONSES
 from pipelines.work import Work
 from salsa.data.chat import decode_replies
 from salsa.data.conversation import Prompt
+from salsa.data.lengths import fit_prompts
 from salsa.evaluation.statistics import cluster_bootstrap_means, clustered_standard_error
 from salsa.models.families import load_causal, load_tokenizer
 from salsa.rl.objectives import k1, k3
@@ -45,8 +45,9 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     """Leave `anchors.json`: KL at the end with intervals, and a point for each set of stored replies."""
     tokenizer = load_tokenizer(work.inputs["anchor_sft_1"].path)
     suite = work.source.suite("validation", work.config["prompts"])
-    prompts, _ = fitting(tokenizer, suite, work.config["generation"], "suite validation")
-    prompts = [Prompt(p.id, p.questions[:1], p.context, p.cluster, query=_first_turn(p.query)) for p in prompts]
+    generation = work.config["generation"]
+    kept = fit_prompts(tokenizer, suite, generation["context"], generation["max_new_tokens"]).kept
+    prompts = [Prompt(p.id, p.questions[:1], p.context, p.cluster, query=_first_turn(p.query)) for p in kept]
     clusters = [prompt.cluster or prompt.id for prompt in prompts]
     anchors = {
         role.removeprefix("anchor_"): load_causal(artifact.path)

@@ -9,6 +9,7 @@ import numpy as np
 from pipelines.replies import sample_replies
 from pipelines.work import Work
 from salsa.data.chat import encode_prompts, encode_replies
+from salsa.data.lengths import fit_pairs
 from salsa.models.families import load_causal, load_tokenizer
 
 TRAIN, HELDOUT = "pairs_train.jsonl", "pairs_heldout.jsonl"
@@ -69,23 +70,19 @@ def _given(work: Work) -> tuple[str, dict[str, Any]]:
         pairs = source.pairs(split)
         if pairs is None:
             raise ValueError("preferences: this source has no given pairs; use data=files or data=ultra")
-        prompts = encode_prompts(tokenizer, [pair.conversation for pair in pairs])
+        fitting = fit_pairs(tokenizer, pairs, config["context"])
+        kept = fitting.kept[:limit]
+        prompts = encode_prompts(tokenizer, [pair.conversation for pair in kept])
         replies = [
-            encode_replies(tokenizer, [getattr(pair, side) for pair in pairs], [True] * len(pairs))
+            encode_replies(tokenizer, [getattr(pair, side) for pair in kept], [True] * len(kept))
             for side in ("chosen", "rejected")
         ]
-        rows = []
-        for pair, prompt, chosen, rejected in zip(pairs, prompts, *replies, strict=True):
-            if len(prompt) + max(len(chosen), len(rejected)) <= config["context"]:
-                record = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-                rows.append(record | {"gold": None, "cluster": pair.cluster})
-        counts |= {f"{split}_pairs": min(len(rows), limit), f"{split}_too_long": len(pairs) - len(rows)}
-        if len(rows) < 2:
-            raise ValueError(
-                f"base.context={config['context']}: {len(rows)} of the {len(pairs)} pairs of the split {split!r} fit; "
-                "raise base.context, or give more pairs"
-            )
-        _write(work.folder / name, rows[:limit])
+        rows = [
+            {"prompt": prompt, "chosen": chosen, "rejected": rejected, "gold": None, "cluster": pair.cluster}
+            for pair, prompt, chosen, rejected in zip(kept, prompts, *replies, strict=True)
+        ]
+        counts |= {f"{split}_pairs": len(rows), f"{split}_too_long": fitting.too_long}
+        _write(work.folder / name, rows)
     says = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in counts.items())
     return says, counts
 

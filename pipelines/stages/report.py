@@ -26,7 +26,10 @@ from salsa.report.experiment import (
 )
 
 ANCHOR_NAMES = {"sft_1": "SFT1", "sft_2": "SFT2", "soup": "soup"}
-JUDGE_UNITS = {"gold": "gold reward", "reward_model": "standard deviations of SFT1's score"}
+JUDGES = {
+    "gold": ("gold reward", "points"),
+    "reward_model": ("second reward model", "standard deviations of SFT1's score"),
+}
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -54,7 +57,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     (work.folder / "table.csv").write_text(tables.to_csv(experiment), encoding="utf-8")
     (work.folder / "samples.md").write_text(samples.markdown(experiment), encoding="utf-8")
     drawn = figures.write_all(experiment, work.folder)
-    (work.folder / "page.html").write_text(page.html(experiment), encoding="utf-8")
+    drawings = {path.stem: path.read_text(encoding="utf-8") for path in drawn if path.suffix == ".svg"}
+    (work.folder / "page.html").write_text(page.html(experiment, drawings), encoding="utf-8")
     _send(work, experiment, drawn)
     means = {f"judge/{row['name']}": row["pooled"]["judge"]["value"] for row in experiment["rows"] if row["pooled"]}
     return f"{len(rows)} models on {len(config['suites'])} suites", means
@@ -71,12 +75,13 @@ def _send(work: Work, experiment: dict[str, Any], drawn: Any) -> None:
 
 def _heading(work: Work) -> Heading:
     config = work.config
+    judge, unit = JUDGES[config["judge"]]
     title = f"SALSA against PPO: {config['model']}, {config['scale']}, alpha {config['alpha']:g}"
     return Heading(
         fingerprint=work.stage.fingerprint,
         title=title,
         model=config["model"],
-        judge=Judge(config["judge"], config["tie_margin"], JUDGE_UNITS[config["judge"]]),
+        judge=Judge(judge, config["tie_margin"], unit),
         settings=work.stage.execution.get("settings", {}),
     )
 

@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.prompts import fitting
 from pipelines.replies import sample_replies
 from pipelines.work import Work
 from salsa.data.chat import encode_prompts
+from salsa.data.lengths import fit_prompts
 from salsa.models.families import load_causal, load_tokenizer
 
 RESPONSES = "responses.jsonl"
@@ -19,7 +19,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     folder = work.inputs["model"].path
     tokenizer, model = load_tokenizer(folder), load_causal(folder)
     suite = work.source.suite(config["suite"], config["prompts"])
-    prompts, left_out = fitting(tokenizer, suite, generation, f"suite {config['suite']}")
+    fitting = fit_prompts(tokenizer, suite, generation["context"], generation["max_new_tokens"])
+    prompts = fitting.kept
     turns = max(len(prompt.questions) for prompt in prompts)
     answered: list[dict[str, Any]] = [
         {"prompt": asdict(prompt), "prompt_ids": [], "reply_ids": [], "replies": [], "ended": []} for prompt in prompts
@@ -40,6 +41,6 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         for row in answered:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     says = f"{len(prompts)} prompts" + (f" of {turns} turns" if turns > 1 else "")
-    if left_out:
-        says += f"; {left_out} left out, too long for the context"
-    return says, {"prompts": len(prompts), "too_long": left_out}
+    if fitting.too_long:
+        says += f"; {fitting.message('prompts')}"
+    return says, {"prompts": len(prompts), "too_long": fitting.too_long}

@@ -1,7 +1,6 @@
 """Stage `reward`: a reward model on pairs (Bradley-Terry), its held-out quality, and what zero and one of it mean."""
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,12 @@ from pipelines.stages.preferences import HELDOUT, TRAIN
 from pipelines.training import optimiser_settings, train
 from pipelines.work import Work
 from salsa.data.chat import encode_prompts
+from salsa.data.lengths import fit_prompts
 from salsa.evaluation.calibration import calibration
 from salsa.models.families import load_causal, load_tokenizer, save
 from salsa.models.heads import reward_from_causal
 from salsa.rl.scoring import sequence_scores
-from salsa.rl.sequences import Sequences, pack
+from salsa.rl.sequences import pack
 from salsa.training.batches import batch_indices
 from salsa.training.preference import RewardModeling, collate_pairs, preference_margins
 
@@ -34,7 +34,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     last = train(
         work,
         module,
-        lambda step: _collate([pairs[i] for i in batch_indices(order, step, config["batch"], len(pairs))], pad),
+        lambda step: collate_pairs([pairs[i] for i in batch_indices(order, step, config["batch"], len(pairs))], pad),
         config["steps"],
     )
     model.eval()
@@ -49,14 +49,10 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     return says, metrics | {"loss": last["loss"]}
 
 
-def _collate(pairs: list[dict[str, Any]], pad: int) -> Sequences:
-    return collate_pairs(*([pair[side] for pair in pairs] for side in ("prompt", "chosen", "rejected")), pad=pad)
-
-
 def _heldout(work: Work, model: Any, pad: int) -> dict[str, Any]:
     pairs = work.inputs["preferences"].lines(HELDOUT)
-    margins = preference_margins(model, _collate(pairs, pad))
-    return asdict(calibration(margins)) | {
+    margins = preference_margins(model, collate_pairs(pairs, pad))
+    return calibration(margins) | {
         "correlation": _correlation(model, pairs, pad, work.execution.micro_batch_tokens),
         "margins": margins.tolist(),
         "clusters": [pair["cluster"] or str(index) for index, pair in enumerate(pairs)],
@@ -69,20 +65,20 @@ def _correlation(model: Any, pairs: list[dict[str, Any]], pad: int, max_tokens: 
         return None
     gold = np.array([pair["gold"] for pair in pairs]).T.ravel()
     with torch.inference_mode():
-        scores = sequence_scores(model, _collate(pairs, pad), max_tokens=max_tokens).double().cpu().numpy()
+        scores = sequence_scores(model, collate_pairs(pairs, pad), max_tokens=max_tokens).double().cpu().numpy()
     return float(np.corrcoef(scores, gold)[0, 1]) if scores.std() > 0 and gold.std() > 0 else None
 
 
 def _normaliser(work: Work, model: Any, tokenizer: Any) -> dict[str, float]:
     """Scores of SFT1's replies define the unit of the reward, once, whatever the arms' references are."""
     config = work.config
-    prompts = work.source.prompts(work.rng(f"{config['role']} normaliser prompts"), config["normaliser_replies"])
+    drawn = work.source.prompts(work.rng(f"{config['role']} normaliser prompts"), config["normaliser_replies"])
+    generation = config["generation"]
+    prompts = fit_prompts(tokenizer, drawn, generation["context"], generation["max_new_tokens"]).kept
     ids = encode_prompts(tokenizer, [prompt.conversation() for prompt in prompts])
-    room = config["generation"]["context"] - config["generation"]["max_new_tokens"]
-    ids = [row for row in ids if len(row) <= room]
     sft = load_causal(work.inputs["normaliser"].path)
     seed = work.seed(f"{config['role']} normaliser")
-    replies = sample_replies(work, sft, tokenizer, ids, seed, config["generation"], (0, len(ids)))
+    replies = sample_replies(work, sft, tokenizer, ids, seed, generation, (0, len(ids)))
     finished = [index for index, reply in enumerate(replies) if reply.ended]
     if len(finished) < 2:
         finished = list(range(len(replies)))

@@ -5,6 +5,7 @@ from typing import Any
 from pipelines.training import optimiser_settings, train
 from pipelines.work import Work
 from salsa.data.chat import encode_conversation
+from salsa.data.lengths import fit_conversations
 from salsa.models.families import load_causal, load_tokenizer, save
 from salsa.training.batches import batch_indices
 from salsa.training.language import LanguageModeling, collate
@@ -16,12 +17,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     base = work.inputs["base"].path
     tokenizer, model = load_tokenizer(base), load_causal(base)
     demonstrations = work.source.demonstrations(work.rng("demonstrations", config["draw"]), config["demonstrations"])
-    encoded = encode_conversation(tokenizer, demonstrations, config["learn"])
-    rows = [row for row in encoded if len(row[0]) <= config["context"]]
-    if not rows:
-        raise ValueError(
-            f"base.context={config['context']}: none of the {len(encoded)} demonstrations fits; raise base.context"
-        )
+    fitting = fit_conversations(tokenizer, demonstrations, config["context"])
+    rows = encode_conversation(tokenizer, fitting.kept, config["learn"])
     module = LanguageModeling(model, optimiser_settings(config["optimiser"]), config["steps"])
     order, batch, pad = work.seed("sft order", config["index"]), config["batch"], tokenizer.pad_token_id
     last = train(
@@ -31,8 +28,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         config["steps"],
     )
     save(model, tokenizer, work.folder)
-    left_out = len(encoded) - len(rows)
     says = f"{len(rows)} demonstrations, {config['steps']} steps, last loss {last['loss']:.2f}"
-    if left_out:
-        says += f"; {left_out} longer than {config['context']} tokens left out"
-    return says, {"loss": last["loss"], "demonstrations": len(rows), "too_long": left_out}
+    if fitting.too_long:
+        says += f"; {fitting.message('demonstrations')}"
+    return says, {"loss": last["loss"], "demonstrations": len(rows), "too_long": fitting.too_long}

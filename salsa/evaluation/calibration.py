@@ -1,13 +1,14 @@
 """How far a reward model's probabilities of preference can be trusted; NumPy only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
+from salsa.evaluation.statistics import Estimate, cluster_bootstrap_mean
 
-@dataclass(frozen=True)
-class ReliabilityBin:
+
+class ReliabilityBin(TypedDict):
     """The pairs whose confidence falls into one bin: mean confidence, share ordered rightly, number of pairs."""
 
     predicted: float
@@ -15,9 +16,8 @@ class ReliabilityBin:
     count: int
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Accuracy and calibration on preference pairs.
+class Calibration(TypedDict):
+    """Accuracy and calibration on preference pairs, ready for JSON.
 
     `accuracy` is the share of pairs ordered rightly, `brier` the mean squared error of the predicted probability (a
     coin gives 0.25), `log_loss` the mean negative log-likelihood in nats, `ece` the expected calibration error: the
@@ -30,7 +30,7 @@ class Calibration:
     log_loss: float
     ece: float
     pairs: int
-    reliability: tuple[ReliabilityBin, ...]
+    reliability: list[ReliabilityBin]
 
 
 def rightly_ordered(margins: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -56,20 +56,29 @@ def calibration(margins: Sequence[float] | np.ndarray, bins: int = 10) -> Calibr
     right = rightly_ordered(margin)
     confidence = 1 / (1 + np.exp(-np.abs(margin)))
     bin_of = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
-    reliability = []
+    reliability: list[ReliabilityBin] = []
     for index in range(bins):
         inside = bin_of == index
         if inside.any():
             predicted, observed = confidence[inside].mean(), right[inside].mean()
-            reliability.append(ReliabilityBin(float(predicted), float(observed), int(inside.sum())))
-    error = sum(abs(bucket.predicted - bucket.observed) * bucket.count for bucket in reliability) / margin.size
+            reliability.append(
+                ReliabilityBin(predicted=float(predicted), observed=float(observed), count=int(inside.sum()))
+            )
+    gaps = [abs(bucket["predicted"] - bucket["observed"]) * bucket["count"] for bucket in reliability]
     # 1 - sigmoid(margin), written so that neither end loses digits.
     doubt = np.where(margin >= 0, 1 - confidence, confidence)
     return Calibration(
         accuracy=float(right.mean()),
         brier=float((doubt**2).mean()),
         log_loss=float(np.logaddexp(0.0, -margin).mean()),
-        ece=float(error),
+        ece=float(sum(gaps) / margin.size),
         pairs=int(margin.size),
-        reliability=tuple(reliability),
+        reliability=reliability,
     )
+
+
+def accuracy_interval(
+    margins: Sequence[float] | np.ndarray, clusters: Sequence[str], rng: np.random.Generator
+) -> Estimate:
+    """Return the share of pairs ordered rightly with its interval; pairs of one cluster are resampled together."""
+    return cluster_bootstrap_mean(rightly_ordered(margins), clusters, rng)

@@ -87,14 +87,20 @@ def load_scalar(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMod
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer, with its chat template, of the model that `folder` holds or points to.
 
+    A tokenizer beside a pointer comes before the one of the model that is pointed to. One without a padding token (as
+    published with Llama 2 and Mistral) gets its unknown or end token for it: no model here ever looks at padding.
+
     Raises:
         UnavailableModelError: if the model or its tokenizer is missing.
     """
-    found = resolve(folder)
-    if not any((found / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+    found = folder if _has_tokenizer(folder) else resolve(folder)
+    if not _has_tokenizer(found):
         raise UnavailableModelError(f"{found} holds a model without a tokenizer; put its tokenizer.json there")
     with _quiet():
-        return AutoTokenizer.from_pretrained(found, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(found, trust_remote_code=False, local_files_only=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    return tokenizer
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -133,6 +139,10 @@ def _configuration(architecture: Architecture, tokenizer: PreTrainedTokenizerBas
     if architecture.family == "mistral":
         return MistralConfig(**sizes, rms_norm_eps=1e-5, sliding_window=architecture.sliding_window)
     return GemmaConfig(**sizes, hidden_act="gelu_pytorch_tanh")
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
 
 
 def _load(kind: type, suffix: str, noun: str, folder: Path, dtype: torch.dtype | None) -> PreTrainedModel:

@@ -36,14 +36,3 @@ def critic_from_reward(reward_model: PreTrainedModel) -> PreTrainedModel:
     with torch.no_grad():
         model.score.weight.zero_()
     return model
-
-
-def last_token_scores(scalar_model: PreTrainedModel, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Return the scores [rows] in float32 of right-padded sequences `ids` [rows, width] of `lengths` [rows] tokens.
-
-    No attention mask is needed, because real tokens never see the padding to their right, and no padding token
-    either, so that an end token that serves as padding too is scored like any other.
-    """
-    hidden = scalar_model.model(input_ids=ids, attention_mask=None, use_cache=False).last_hidden_state
-    last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
-    return scalar_model.score(last).squeeze(-1).float()

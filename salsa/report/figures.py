@@ -210,16 +210,18 @@ def calibration(experiment: Mapping[str, Any]) -> Figure | None:
     if not bins:
         return None
     predicted, observed, counts = ([each[key] for each in bins] for key in ("predicted", "observed", "count"))
+    # Confidences in the preferred reply of a pair begin at one half; probabilities of a fixed reply at zero.
+    start = 0.5 if min(predicted) >= 0.5 else 0.0
     with matplotlib.rc_context(_STYLE):
         figure = _figure(3.8, 4.3)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=DASHES[2], label="perfect calibration")
         upper.plot(predicted, observed, "o-", color=COLOURS[0], linewidth=1.6, markersize=5, label="reward model")
-        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share observed")
+        upper.set(xlim=(start, 1), ylim=(min(start, *observed), 1), ylabel="share observed")
         upper.set_title("Reward model, held-out pairs")
         upper.text(0.04, 0.96, _summary(report), va="top", transform=upper.transAxes)
         upper.legend(loc="lower right")
-        lower.bar(predicted, counts, width=0.06, color=COLOURS[0])
+        lower.bar(predicted, counts, width=0.06 * (1 - start), color=COLOURS[0])
         lower.set(xlabel="probability that the reward model predicts", ylabel="pairs")
         lower.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
     return figure

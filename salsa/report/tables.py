@@ -24,8 +24,10 @@ def grids(experiment: Mapping[str, Any]) -> list[Grid]:
 
 
 def show(experiment: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print an experiment so that a person grasps it at once; made for 120 columns."""
-    (console or Console()).print(terminal(experiment))
+    """Print an experiment so that a person grasps it at once; made for 120 columns, which files and pipes get."""
+    if console is None:
+        console = Console() if Console().is_terminal else Console(width=120)
+    console.print(terminal(experiment))
 
 
 def terminal(experiment: Mapping[str, Any]) -> Group:

@@ -20,6 +20,7 @@ from salsa.training.batches import Batches
 
 CHECKPOINT = "last.ckpt"
 _COMPLETED = "salsa_completed_steps"
+_LATEST = "salsa_latest_metrics"
 
 # What Lightning has to say about choices that are made here on purpose.
 _EXPECTED_WARNINGS = (
@@ -55,9 +56,9 @@ class Recorded(LightningModule):
         To be called inside the step (not in `on_train_batch_end`): what is recorded later than the checkpoint of the
         step would be lost by a kill in between.
         """
-        self.latest = dict(values)
+        self.latest = {name: float(value) for name, value in values.items()}
         for logger in self.loggers:
-            logger.log_metrics(dict(values), step=step)
+            logger.log_metrics(dict(self.latest), step=step)
 
     def progress_text(self) -> str:
         """Return the latest values of `headline` in one short line."""
@@ -84,12 +85,13 @@ class _Steps(Callback):
         self.saved_at = time.monotonic()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Recorded, checkpoint: dict[str, Any]) -> None:
-        """Put the count of completed steps into the checkpoint."""
+        """Put the count of completed steps and their last metrics into the checkpoint."""
         checkpoint[_COMPLETED] = pl_module.completed
+        checkpoint[_LATEST] = pl_module.latest
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Recorded, checkpoint: dict[str, Any]) -> None:
-        """Take the count of completed steps from the checkpoint."""
-        pl_module.completed = checkpoint[_COMPLETED]
+        """Take the count of completed steps and their last metrics from the checkpoint."""
+        _restore(pl_module, checkpoint)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Recorded, batch: Any, batch_idx: int) -> None:
         """Refuse to train on the batch of another step: Lightning's count and ours must agree."""
@@ -167,7 +169,7 @@ def fit(
         # Lightning has no way to resume a training that is over.
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"])
-        module.completed = start
+        _restore(module, state)
         return
     with _quiet(), _interrupts(module, steps):
         trainer = Trainer(
@@ -210,6 +212,11 @@ def _read(checkpoint: Path, steps: int) -> dict[str, Any] | None:
             "it belongs to other settings: delete it to start over"
         )
     return state
+
+
+def _restore(module: Recorded, state: dict[str, Any]) -> None:
+    module.completed = int(state[_COMPLETED])
+    module.latest = dict(state[_LATEST])
 
 
 def _remove_unfinished(checkpoint: Path) -> None:

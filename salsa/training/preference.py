@@ -1,6 +1,7 @@
 """Training a reward model on preferences between two replies (Bradley and Terry, 1952)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,20 +17,17 @@ from salsa.training.supervised import Supervised
 _ALL_AT_ONCE = 1 << 40
 
 
-def collate_pairs(
-    prompts: Sequence[Sequence[int]], chosen: Sequence[Sequence[int]], rejected: Sequence[Sequence[int]], pad: int
-) -> Sequences:
-    """Return pairs of tokenised replies as one batch: all the chosen ones, then in the same order all the rejected.
+def collate_pairs(pairs: Sequence[Mapping[str, Any]], pad: int) -> Sequences:
+    """Return pairs as one batch: all the chosen replies, then in the same order all the rejected ones.
+
+    Each pair holds token ids under "prompt", "chosen" and "rejected" (the replies with their end token, if any).
 
     Raises:
-        ValueError: if there is not one chosen and one rejected reply for each prompt.
+        ValueError: if there are no pairs.
     """
-    if not len(prompts) == len(chosen) == len(rejected):
-        raise ValueError(
-            f"every prompt needs a chosen and a rejected reply, got {len(prompts)} prompts, {len(chosen)} chosen and "
-            f"{len(rejected)} rejected"
-        )
-    return pack([*prompts, *prompts], [*chosen, *rejected], pad)
+    prompts = [pair["prompt"] for pair in pairs]
+    replies = [pair[side] for side in ("chosen", "rejected") for pair in pairs]
+    return pack([*prompts, *prompts], replies, pad)
 
 
 class RewardModeling(Supervised):

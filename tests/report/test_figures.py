@@ -99,3 +99,12 @@ def test_empty_bins_are_left_out_of_the_reliability_diagram() -> None:
     assert list(curve.get_xdata()) == [each["predicted"] for each in bins[1:]]
     assert len(lower.patches) == 9
     assert re.search(r"accuracy 74.8", upper.texts[0].get_text())
+
+
+def test_confidences_above_one_half_fill_the_reliability_diagram() -> None:
+    experiment = factory.experiment()
+    bins = experiment["reward_model"]["reliability"]
+    experiment["reward_model"]["reliability"] = [each for each in bins if each["predicted"] >= 0.5]
+    upper, _ = figures.calibration(experiment).axes
+    assert upper.get_xlim() == (0.5, 1)
+    assert upper.get_ylim() == (0.5, 1)

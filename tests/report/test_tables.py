@@ -80,7 +80,7 @@ def test_the_best_of_a_column_is_bold_in_the_terminal_and_in_markdown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "tone"), [(0.51, 0.6, "better"), (0.4, 0.49, "worse"), (0.4, 0.6, ""), (None, None, "")]
+    ("low", "high", "tone"), [(0.51, 0.6, "better"), (0.4, 0.49, "worse"), (0.45, 0.55, ""), (None, None, "")]
 )
 def test_a_win_rate_has_the_tone_of_its_interval(low: float | None, high: float | None, tone: str) -> None:
     row = factory.experiment()["rows"][3]
@@ -182,3 +182,8 @@ def test_printing_a_finished_experiment_needs_no_numerical_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_gets_the_full_width(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show(factory.experiment())
+    assert "vs SFT1" in capsys.readouterr().out.splitlines()[4]

@@ -222,9 +222,13 @@ class Sft:
     demonstrations: int = MISSING
     steps: int = MISSING
     batch: int = MISSING
+    replay: int = MISSING
+    replay_tokens: int = MISSING
     optimiser: Optimiser = MISSING
 
     def check(self, at: str) -> None:
+        require(self.replay >= 0, f"{at}.replay", self.replay, "must not be negative")
+        require(self.replay_tokens >= 2, f"{at}.replay_tokens", self.replay_tokens, "must be at least 2")
         for key in ("demonstrations", "steps", "batch"):
             require(getattr(self, key) >= 1, f"{at}.{key}", getattr(self, key), "must be at least 1")
 

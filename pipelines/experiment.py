@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines import identity as published
 from pipelines.configuration import Align, Config, Init, JudgeName, Optimiser, Origin, Reference
 from pipelines.plan import Plan, Stage
 from pipelines.sources import FilesData, UltraData, ZooData, draw_identity, world_identity
@@ -38,19 +39,21 @@ class Experiment:
     rows: tuple[Row, ...]
 
 
-def build(config: Config, settings: dict[str, Any]) -> Experiment:
+def build(config: Config, settings: dict[str, Any], digest: published.Digest = file_digest) -> Experiment:
     """Return the plan of an experiment; `settings` is the resolved configuration that the report prints.
 
-    Raises FileNotFoundError (naming the key and the file) when a data file is missing.
+    `digest` gives the SHA-256 of a file of data or weights. Raises FileNotFoundError (naming the key and the file) when
+    a file or folder is missing.
     """
-    return _Builder(config).experiment(settings)
+    return _Builder(config, digest).experiment(settings)
 
 
 class _Builder:
     """Adds the stages of one experiment to a plan, in order of urgency."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, digest: published.Digest) -> None:
         self.config = config
+        self.digest = digest
         self.plan = Plan()
         self.world = world_identity(config.data)
         self.draws = draw_identity(config.data)
@@ -87,31 +90,23 @@ class _Builder:
             "validation": data.split_validation,
         }
         suites = {name: _existing(f"data.prompts.{name}", path) for name, path in data.prompts.items()}
-        config: dict[str, Any] = {"shares": shares, "suites": {name: file_digest(p) for name, p in suites.items()}}
+        config: dict[str, Any] = {"shares": shares, "suites": {name: self.digest(p) for name, p in suites.items()}}
         execution: dict[str, Any] = {"suites": {name: str(path) for name, path in suites.items()}}
         if isinstance(data, FilesData):
             for role in ("demonstrations", "preferences", "corpus"):
                 paths = [_existing(f"data.{role}", path) for path in getattr(data, role)]
-                config[role] = [file_digest(path) for path in paths]
+                config[role] = [self.digest(path) for path in paths]
                 execution[role] = [str(path) for path in paths]
         elif isinstance(data, UltraData):
-            config["sets"] = {
-                "demonstrations": [data.demonstrations_set, data.demonstrations_revision],
-                "preferences": [data.preferences_set, data.preferences_revision],
-            }
+            config["sets"], execution["sets"] = published.of_sets(data, self.digest)
         return {"data": self.plan.add("data", "data", config, {}, execution)}
 
     def _base(self) -> Stage:
         config, model = self.config, self.config.model
         if config.scale.source is Origin.hub:
-            identity: dict[str, Any] = {
-                "source": "hub",
-                "name": model.name,
-                "revision": model.revision,
-                "template": model.template,
-                "context": config.base.context,
-            }
-            return self.plan.add("base", "base", identity)
+            identity, place = published.of_weights(model, self.digest)
+            place |= {"family": model.family.value, "context": config.base.context}
+            return self.plan.add("base", "base", identity | {"template": model.template}, execution=place)
         base = config.base
         tiny = dict(vars(model.tiny)) | {"family": model.family.value, "context": base.context}
         identity = {
@@ -137,6 +132,8 @@ class _Builder:
             "context": self.config.base.context,
             "steps": sft.steps,
             "batch": sft.batch,
+            "replay": sft.replay,
+            "replay_tokens": sft.replay_tokens if sft.replay else 0,
             "optimiser": _optimiser(sft.optimiser),
             "index": index,
         } | self.replicate
@@ -313,5 +310,7 @@ def _arm_name(arm: Align) -> str:
 def _existing(key: str, path: str) -> Path:
     found = Path(path).expanduser()
     if not found.is_file():
-        raise FileNotFoundError(f"{key}: no file {path}; give a path that exists (JSON lines, gzipped or not, or Parquet)")
-    return found
+        raise FileNotFoundError(
+            f"{key}: no file {path}; give a path that exists (JSON lines, gzipped or not, or Parquet)"
+        )
+    return found.absolute()

@@ -22,7 +22,9 @@ from pipelines.pool import Pool, WorkerDied
 from pipelines.schema import parse
 from pipelines.tracking import mode_of
 from pipelines.work import Execution
+from salsa.data.rows import DataError
 from salsa.store.artifact import Artifact, Store
+from salsa.store.digests import Digests
 
 _POOLS: dict[int, Pool] = {}
 """Workers of this process by their number: they outlive a job, so that a sweep imports torch once."""
@@ -32,15 +34,20 @@ class JobFailed(RuntimeError):
     """The job did not reach its table."""
 
 
+def make_console() -> Console:
+    """Return a console of the terminal's width, or of 120 columns where the output goes to a file."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
 def run(cfg: DictConfig) -> None:
     """Plan, run and show one experiment; in a single run a failure ends the process with code 1.
 
     Raises `JobFailed` in a multirun, so that every launcher counts the job as failed and runs the others.
     """
-    console = Console(highlight=False, soft_wrap=False)
+    console = make_console()
     try:
         _run(cfg, console)
-    except (ConfigurationError, preflight.Missing, FileNotFoundError, JobFailed, WorkerDied) as error:
+    except (ConfigurationError, preflight.MissingError, FileNotFoundError, JobFailed, WorkerDied) as error:
         console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             raise JobFailed(str(error)) from None
@@ -56,15 +63,17 @@ def _run(cfg: DictConfig, console: Console) -> None:
     config = parse(cfg)
     settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(settings, dict)
-    preflight.check(config)
-    experiment = build(config, {str(key): value for key, value in settings.items()})
     store = Store(Path(config.outputs.dir).resolve())
+    experiment = _plan(config, {str(key): value for key, value in settings.items()}, store, console)
     if config.plan:
         _show_plan(experiment, store, console)
+        for problem in preflight.problems(config):
+            console.print(f"[yellow]missing[/] {escape(problem)}", soft_wrap=True)
         return
     report = store.find("report", experiment.report.fingerprint)
     computed = 0
     if report is None:
+        preflight.check(config)
         computed = _compute(config, experiment, store, console, started)
         report = store.find("report", experiment.report.fingerprint)
     else:
@@ -75,6 +84,21 @@ def _run(cfg: DictConfig, console: Console) -> None:
     _show(report, folder, console)
     _say_how_it_went(config, computed, experiment, folder, console, time.time() - started)
     _leave_result(folder)
+
+
+def _plan(config: Config, settings: dict[str, Any], store: Store, console: Console) -> Experiment:
+    """Return the plan; where files that it needs are missing, say all that is missing."""
+
+    def notice(path: Path) -> None:
+        size = path.stat().st_size / 1e9
+        if size >= 1:
+            console.print(f"[dim]reading {escape(str(path))} ({size:.1f} GB) once, to know it by its content[/]")
+
+    try:
+        return build(config, settings, Digests(store.root / "digests.json", notice))
+    except (FileNotFoundError, DataError):
+        preflight.check(config)
+        raise
 
 
 def _compute(config: Config, experiment: Experiment, store: Store, console: Console, started: float) -> int:

@@ -2,100 +2,101 @@
 
 import os
 import shutil
-import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlparse
 
 from pipelines.configuration import Accelerator, Config, Origin
 from pipelines.sources import UltraData
+from salsa.hub import is_local
 
-HUB = "https://huggingface.co"
-CONNECT_SECONDS = 0.5
+CPU_BYTES = 2 * 10**9
+"""Published weights above this size are not trained on a CPU unless that is asked for."""
 
 
-class Missing(RuntimeError):
+class MissingError(RuntimeError):
     """Something the experiment needs is not there; the message says what it is and what to do."""
 
 
 def check(config: Config) -> None:
-    """Raise `Missing`, with everything that is missing at once, or return."""
-    problems = _gpu(config) + _weights(config) + _sets(config)
-    if problems:
-        raise Missing("\n".join(problems))
+    """Raise `MissingError`, with everything that is missing at once, or return."""
+    found = problems(config)
+    if found:
+        raise MissingError("\n".join(found))
 
 
-def hub_reachable() -> bool:
-    """Return whether the model hub answers; HF_HUB_OFFLINE says no at once."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return False
-    address = urlparse(os.environ.get("HF_ENDPOINT", HUB))
-    port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        with socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS):
-            return True
-    except OSError:
-        return False
+def problems(config: Config) -> list[str]:
+    """Return what is missing, and what to do about each."""
+    checks: list[Callable[[Config], list[str]]] = []
+    if config.compute.accelerator is Accelerator.gpu:
+        checks.append(_gpu)
+    if config.scale.source is Origin.hub:
+        checks.append(_weights)
+    if isinstance(config.data, UltraData):
+        checks += [_demonstrations, _preferences]
+    if not checks:
+        return []
+    # Side by side, because each may wait half a second for a hub that does not answer.
+    with ThreadPoolExecutor(len(checks)) as pool:
+        return [problem for found in pool.map(lambda check: check(config), checks) for problem in found]
 
 
-def hub_cache() -> Path:
-    """Return the folder in which the hub's client keeps what it has downloaded."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-
-
-def _cached(kind: str, name: str) -> bool:
-    snapshots = hub_cache() / f"{kind}s--{name.replace('/', '--')}" / "snapshots"
-    return snapshots.is_dir() and any(snapshots.iterdir())
-
-
-def _looks_local(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or Path(name).expanduser().exists()
+def gpu_problem() -> str:
+    """Return why no GPU can be used, "" if one can: by the devices there are and the way torch was built."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides every GPU"
+    devices = Path("/dev")
+    there = any(any(devices.glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg"))
+    if not there and shutil.which("nvidia-smi") is None:
+        return "this machine has none"
+    if metadata.version("torch").endswith("+cpu"):
+        return "the installed torch is a build for CPUs only: install one with CUDA (https://pytorch.org/get-started)"
+    return ""
 
 
 def _gpu(config: Config) -> list[str]:
-    present = Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
-    if config.compute.accelerator is Accelerator.gpu and not present:
-        return ["compute.accelerator=gpu: this machine has no NVIDIA GPU; use compute.accelerator=cpu, or another machine"]
-    needs = config.scale.source is Origin.hub and config.compute.accelerator is Accelerator.auto
-    if needs and not present and not _looks_local(config.model.name):
-        return [
-            f"scale={config.scale.name}: {config.model.name} needs a GPU and this machine has none; use scale=tiny, "
-            "or say compute.accelerator=cpu if you mean it"
-        ]
-    return []
+    problem = gpu_problem()
+    return [f"compute.accelerator=gpu: {problem}; or use compute.accelerator=cpu"] if problem else []
 
 
 def _weights(config: Config) -> list[str]:
-    if config.scale.source is not Origin.hub:
-        return []
-    name = config.model.name
-    if _looks_local(name):
-        folder = Path(name).expanduser()
-        if not (folder / "config.json").is_file():
-            return [f"model.name={name}: no model folder there (no config.json); give a folder in Hugging Face format"]
-        if not any(folder.glob("*.safetensors")):
-            return [f"model.name={name}: no .safetensors weights in that folder; other formats are not loaded"]
-        return []
-    if _cached("model", name) or hub_reachable():
-        return []
-    return [
-        f"model.name={name}: the hub cannot be reached and the model is not in the local cache {hub_cache()}; connect, "
-        "download it first, or give a local folder: model.name=/path/to/folder"
-    ]
+    from salsa.models.source import UnavailableModelError, check, check_configuration, weight_bytes
+
+    model = config.model
+    found = []
+    large = not is_local(model.name)
+    try:
+        folder = check(model.name, model.revision)
+        if folder is not None:
+            check_configuration(folder, model.family.value, config.base.context)
+            large = weight_bytes(folder) > CPU_BYTES
+    except UnavailableModelError as error:
+        found.append(f"model.name={model.name}: {error}")
+    if large and config.compute.accelerator is Accelerator.auto and (problem := gpu_problem()):
+        found.append(
+            f"scale={config.scale.name}: {model.name} needs a GPU, and {problem}; use scale=tiny, "
+            "or compute.accelerator=cpu if you mean it"
+        )
+    return found
 
 
-def _sets(config: Config) -> list[str]:
-    data = config.data
-    if not isinstance(data, UltraData):
-        return []
-    problems = []
-    for key, name in (("demonstrations_set", data.demonstrations_set), ("preferences_set", data.preferences_set)):
-        if _looks_local(name):
-            if not any(Path(name).expanduser().rglob("*.parquet")):
-                problems.append(f"data.{key}={name}: no Parquet files there; give a folder of them, or a hub name")
-        elif not (_cached("dataset", name) or hub_reachable()):
-            problems.append(
-                f"data.{key}={name}: the hub cannot be reached and the set is not in the local cache {hub_cache()}; "
-                f"connect, download it first, or give a local folder of Parquet files"
-            )
-    return problems
+def _demonstrations(config: Config) -> list[str]:
+    return _set(config, "demonstrations")
+
+
+def _preferences(config: Config) -> list[str]:
+    return _set(config, "preferences")
+
+
+def _set(config: Config, role: str) -> list[str]:
+    """Check one of the two sets; its suite of prompts is another split of it."""
+    from salsa.data.rows import DataError
+    from salsa.data.sets import check_sets, ultra_splits
+
+    name, revision = getattr(config.data, f"{role}_set"), getattr(config.data, f"{role}_revision")
+    try:
+        check_sets(ultra_splits(role, name, revision))
+    except DataError as error:
+        return [f"data.{role}_set={name}: {error}"]
+    return []

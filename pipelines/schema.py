@@ -6,6 +6,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from pipelines.configuration import Config, ConfigurationError, JudgeName, check_all
 from pipelines.sources import FilesData, UltraData, ZooData
+from salsa.data.suites import OWN_SUITES, name_problem
 
 
 def register() -> None:
@@ -13,8 +14,17 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(group="schema", name="zoo", node=ZooData)
-    store.store(group="schema", name="files", node=FilesData)
-    store.store(group="schema", name="ultra", node=UltraData)
+    store.store(group="schema", name="files", node=_with_named_suites(FilesData))
+    store.store(group="schema", name="ultra", node=_with_named_suites(UltraData))
+
+
+def _with_named_suites(data: type[FilesData | UltraData]) -> DictConfig:
+    """Return the schema of ingested data, in which `data.prompts.<any name>=file` is a known key."""
+    schema = OmegaConf.structured(data)
+    schema.prompts = {}
+    OmegaConf.set_struct(schema.prompts, False)
+    assert isinstance(schema, DictConfig)
+    return schema
 
 
 def parse(cfg: DictConfig) -> Config:
@@ -55,8 +65,25 @@ def _check_combinations(config: Config) -> None:
             f"generation.max_new_tokens={config.generation.max_new_tokens}: must be below base.context="
             f"{config.base.context}, which holds prompt and reply"
         )
-    known = ("single", "two_turn", "hard", "unseen", "validation")
-    if zoo:
-        for name in config.suite.names:
-            if name not in known:
-                raise ConfigurationError(f"suite.names: no suite {name!r} in the embedded world; it has {', '.join(known)}")
+    _check_suites(config)
+
+
+def _check_suites(config: Config) -> None:
+    """Check that every suite exists before anything is trained: the name of one is only read when models answer it."""
+    data = config.data
+    if isinstance(data, ZooData):
+        known = ("single", "two_turn", "hard", "unseen", "validation")
+        fix = "choose among these"
+    else:
+        for name in data.prompts:
+            problem = name_problem(name)
+            if problem:
+                raise ConfigurationError(
+                    f"data.prompts.{name}: a suite cannot be called {name!r}: {problem}; choose another name"
+                )
+        known = (*OWN_SUITES, *data.prompts)
+        fix = "choose among these (suite=files takes heldout), or give its file: data.prompts.{name}=questions.jsonl"
+    for name in config.suite.names:
+        if name not in known:
+            there_are = f"the data have {', '.join(known)}"
+            raise ConfigurationError(f"suite.names: no suite {name!r}; {there_are}; {fix.format(name=name)}")

@@ -13,12 +13,12 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print one table over the jobs and leave it as Markdown and CSV in the sweep's folder."""
-        from rich.console import Console
+        from pipelines.job import make_console
 
         folder = Path(config.hydra.sweep.dir)
         experiments = collect(folder)
         if experiments:
-            show(experiments, folder, Console(highlight=False))
+            show(experiments, folder, make_console())
 
 
 def collect(folder: Path) -> list[dict[str, Any]]:

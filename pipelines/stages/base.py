@@ -6,26 +6,43 @@ from pipelines.training import optimiser_settings, train
 from pipelines.work import Work
 from salsa.data.chat import encode_texts, set_chat_template, train_bpe, word_tokenizer
 from salsa.models.families import Architecture, build, load_tokenizer, save
-from salsa.models.source import resolve, write_pointer
+from salsa.models.source import (
+    UnavailableModelError,
+    check_configuration,
+    read_configuration,
+    resolve,
+    weight_bytes,
+    write_pointer,
+)
 from salsa.training.batches import batch_indices
 from salsa.training.language import LanguageModeling, next_word_accuracy, pack_documents, packed_batch
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
     """Leave a model folder: weights (or a pointer to them), tokenizer and chat template."""
-    if work.config["source"] == "hub":
-        return _point(work)
-    return _build(work)
+    if work.config["source"] == "build":
+        return _build(work)
+    return _point(work)
 
 
 def _point(work: Work) -> tuple[str, dict[str, Any]]:
-    name, revision = work.config["name"], work.config["revision"]
-    write_pointer(work.folder, name, revision)
+    """Point to published weights, a folder's or the hub's, and keep their tokenizer with a chat template here."""
+    place = work.stage.execution
+    work.progress(0, 1, f"getting {place['name']}")
+    write_pointer(work.folder, place["name"], place["revision"])
     found = resolve(work.folder)
+    check_configuration(found, place["family"], place["context"])
     tokenizer = load_tokenizer(work.folder)
+    rows = read_configuration(found)["vocab_size"]
+    if len(tokenizer) > rows:
+        raise UnavailableModelError(
+            f"the tokenizer in {found} has {len(tokenizer)} tokens but the model's embedding only {rows}; "
+            "they do not belong together"
+        )
     set_chat_template(tokenizer, work.config["template"])
     tokenizer.save_pretrained(work.folder)
-    return f"{name}, revision {revision or found.name}", {"resolved": str(found)}
+    at = f"revision {place['revision']}" if work.config["source"] == "hub" else f"{len(work.config['files'])} files"
+    return f"{place['name']}, {at}, {weight_bytes(found) / 1e9:.3g} GB of weights", {"vocabulary": len(tokenizer)}
 
 
 def _build(work: Work) -> tuple[str, dict[str, Any]]:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.work import Work
-from salsa.data.hub import ingest_hub, ultra_sets
+from salsa.data.hub import ingest_hub
 from salsa.data.ingestion import FileSet, IngestSettings, ingest
+from salsa.data.sets import ultra_sets
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -16,7 +17,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     suites = {name: Path(path) for name, path in execution["suites"].items()}
     if "sets" in config:
         report = ingest_hub(
-            ultra_sets(*config["sets"]["demonstrations"], *config["sets"]["preferences"]),
+            ultra_sets(*execution["sets"]["demonstrations"], *execution["sets"]["preferences"]),
             work.folder,
             settings,
             work.progress,
@@ -34,11 +35,29 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
 
 
 def _says(report: dict[str, Any]) -> str:
-    rows = sum(table["rows"] for table in report["tables"])
-    malformed = sum(sum(table["malformed"].values()) for table in report["tables"])
-    counts = report["counts"]
-    says = f"{rows:,} rows; " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
-    if malformed:
-        examples = [place for table in report["tables"] for places in table["examples"].values() for place in places]
-        says += f"; {malformed} malformed rows left out, such as {'; '.join(examples[:3])}"
-    return says
+    """Return what was read, what was wrong with it (with the place of the first row of each kind), and what it gave."""
+    counts, suites = report["counts"], report["suites"]
+    parts = [_rows(report)]
+    if counts["pairs_train"]:
+        parts.append(
+            f"pairs: {counts['pairs_train']:,} for the reward model, {counts['pairs_judge']:,} for the judge, "
+            f"{counts['pairs_heldout']:,} held out"
+        )
+    parts.append(f"{counts['demonstrations']:,} demonstrations, {counts['corpus']:,} documents")
+    parts.append("suites: " + ", ".join(f"{name} {count:,}" for name, count in suites.items()))
+    parts += [f"left out: {count:,} {reason}" for reason, count in report["left_out"].items()]
+    return "; ".join(parts)
+
+
+def _rows(report: dict[str, Any]) -> str:
+    tables = report["tables"]
+    rows = sum(table["rows"] for table in tables)
+    malformed = sum(table["rows"] - table["used"] for table in tables)
+    if not malformed:
+        return f"{rows:,} rows, none malformed"
+    kinds = [
+        f"{entry['count']} x {reason}, first {entry['first'][0].rsplit('/', 1)[-1]}"
+        for table in tables
+        for reason, entry in table["malformed"].items()
+    ]
+    return f"{rows:,} rows, {malformed:,} malformed and left out ({'; '.join(kinds)})"

@@ -43,23 +43,39 @@ def _sampled(work: Work) -> tuple[str, dict[str, Any]]:
     )
     chance = 1 / (1 + np.exp(-(gold[:, 0] - gold[:, 1]) / config["label_noise"]))
     first_wins = work.rng("preference labels").random(total) < chance
-    rows = []
+    rows: list[dict[str, Any] | None] = []
     for index, prompt_ids in enumerate(ids):
         chosen, rejected = (0, 1) if first_wins[index] else (1, 0)
-        rows.append(
-            {
-                "prompt": prompt_ids,
-                "chosen": sides[chosen][index].ids,
-                "rejected": sides[rejected][index].ids,
-                "gold": [gold[index, chosen], gold[index, rejected]],
-                "cluster": prompts[index].cluster,
-            }
+        pair = {
+            "prompt": prompt_ids,
+            "chosen": sides[chosen][index].ids,
+            "rejected": sides[rejected][index].ids,
+            "gold": [gold[index, chosen], gold[index, rejected]],
+            "cluster": prompts[index].cluster,
+        }
+        rows.append(pair if pair["chosen"] != pair["rejected"] else None)
+    train = [row for row in rows[: config["pairs"]] if row is not None]
+    heldout = [row for row in rows[config["pairs"] :] if row is not None]
+    if len(train) < 2 or len(heldout) < 2:
+        raise ValueError(
+            f"preferences.pairs={config['pairs']}: SFT1 and SFT2 answer nearly everything alike ({len(train)} and "
+            f"{len(heldout)} pairs are left); raise preferences.pairs and preferences.heldout, or fine-tune less"
         )
-    _write(work.folder / TRAIN, rows[: config["pairs"]])
-    _write(work.folder / HELDOUT, rows[config["pairs"] :])
-    agree = float(np.mean((gold[:, 0] > gold[:, 1]) == first_wins))
-    says = f"{config['pairs']:,} pairs and {config['heldout']} held out; labels agree with gold in {agree:.0%}"
-    return says, {"agreement": agree, "gold_first": float(gold[:, 0].mean()), "gold_second": float(gold[:, 1].mean())}
+    _write(work.folder / TRAIN, train)
+    _write(work.folder / HELDOUT, heldout)
+    kept = [pair["gold"] for pair in (*train, *heldout) if pair["gold"][0] != pair["gold"][1]]
+    metrics = {
+        "pairs": len(train),
+        "heldout_pairs": len(heldout),
+        "equal_replies": total - len(train) - len(heldout),
+        "agreement": float(np.mean([chosen > rejected for chosen, rejected in kept])) if kept else None,
+        "gold_first": float(gold[:, 0].mean()),
+        "gold_second": float(gold[:, 1].mean()),
+    }
+    says = f"{len(train):,} pairs and {len(heldout)} held out, {metrics['equal_replies']} prompts with equal replies"
+    if metrics["agreement"] is not None:
+        says += f"; labels agree with gold in {metrics['agreement']:.0%}"
+    return says, metrics
 
 
 def _given(work: Work) -> tuple[str, dict[str, Any]]:

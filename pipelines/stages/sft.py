@@ -2,33 +2,52 @@
 
 from typing import Any
 
+import torch
+
 from pipelines.training import optimiser_settings, train
 from pipelines.work import Work
-from salsa.data.chat import encode_conversation
+from salsa.data.chat import encode_conversation, encode_texts
 from salsa.data.lengths import fit_conversations
 from salsa.models.families import load_causal, load_tokenizer, save
 from salsa.training.batches import batch_indices
-from salsa.training.language import LanguageModeling, collate
+from salsa.training.language import LanguageModeling, TokenBatch, collate, pack_documents
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
     """Leave the fine-tuned model's folder."""
     config = work.config
     base = work.inputs["base"].path
-    tokenizer, model = load_tokenizer(base), load_causal(base)
+    tokenizer = load_tokenizer(base)
+    # Published weights come in half precision, whose steps are larger than an update at a usual learning rate.
+    model = load_causal(base, torch.float32)
     demonstrations = work.source.demonstrations(work.rng("demonstrations", config["draw"]), config["demonstrations"])
     fitting = fit_conversations(tokenizer, demonstrations, config["context"])
     rows = encode_conversation(tokenizer, fitting.kept, config["learn"])
+    text = _replay(work, tokenizer)
     module = LanguageModeling(model, optimiser_settings(config["optimiser"]), config["steps"])
     order, batch, pad = work.seed("sft order", config["index"]), config["batch"], tokenizer.pad_token_id
-    last = train(
-        work,
-        module,
-        lambda step: collate([rows[index] for index in batch_indices(order, step, batch, len(rows))], pad),
-        config["steps"],
-    )
+
+    def make_batch(step: int) -> TokenBatch:
+        chosen = [rows[index] for index in batch_indices(order, step, batch, len(rows))]
+        if text:
+            chosen += [text[index] for index in batch_indices(order, step, config["replay"], len(text))]
+        return collate(chosen, pad)
+
+    last = train(work, module, make_batch, config["steps"])
     save(model, tokenizer, work.folder)
     says = f"{len(rows)} demonstrations, {config['steps']} steps, last loss {last['loss']:.2f}"
     if fitting.too_long:
         says += f"; {fitting.message('demonstrations')}"
     return says, {"loss": last["loss"], "demonstrations": len(rows), "too_long": fitting.too_long}
+
+
+def _replay(work: Work, tokenizer: Any) -> list[tuple[list[int], list[bool]]]:
+    """Return rows of pre-training text, all learned, that are mixed into the batches so that facts are not forgotten."""
+    config = work.config
+    if config["replay"] == 0:
+        return []
+    width = config["replay_tokens"]
+    documents = work.source.corpus(work.rng("replay"), config["steps"] * config["replay"] * width)
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    rows = pack_documents([[bos, *ids, eos] for ids in encode_texts(tokenizer, documents)], width)
+    return [(row, [True] * width) for row in rows.tolist()]

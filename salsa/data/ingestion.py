@@ -1,7 +1,6 @@
 """Reads local files or hub sets once into canonical records, with splits that share no question."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from salsa.data import forms
 from salsa.data.conversation import Conversation, Message, Prompt
 from salsa.data.records import RecordWriter, from_conversation, from_pair, from_prompt
 from salsa.data.rows import DataError, FileTable, Table
+from salsa.data.suites import OWN_SUITES, name_problem
 from salsa.data.tally import Form, Progress, Reader
 
 DEMONSTRATIONS = Form("demonstrations", forms.demonstration, forms.DEMONSTRATION_COLUMNS, forms.DEMONSTRATION_FORMS)
@@ -19,7 +19,6 @@ PREFERENCES = Form("preferences", forms.preference, forms.PREFERENCE_COLUMNS, fo
 PROMPTS = Form("prompts", forms.prompt, forms.PROMPT_COLUMNS, forms.PROMPT_FORMS)
 DOCUMENTS = Form("a corpus", forms.document, forms.DOCUMENT_COLUMNS, forms.DOCUMENT_FORMS)
 
-OWN_SUITES = ("heldout", "validation")
 PAIR_SPLITS = ("train", "judge", "heldout")
 
 
@@ -119,11 +118,9 @@ def ingest_tables(
     if not tables.demonstrations and not tables.preferences:
         raise DataError("there are neither demonstrations nor preferences: name at least one file of either")
     for name in tables.prompts:
-        if name in OWN_SUITES or not re.fullmatch(r"[A-Za-z0-9_]+", name):
-            raise DataError(
-                f"a suite cannot be called {name!r}: {' and '.join(OWN_SUITES)} are made here, and names "
-                "are letters, digits and underscores"
-            )
+        problem = name_problem(name)
+        if problem:
+            raise DataError(f"prompts.{name}: a suite cannot be called {name!r}: {problem}; choose another name")
     count = sum(map(len, (tables.demonstrations, tables.preferences, tables.prompts, tables.corpus)))
     reader = Reader(settings.max_malformed, count, progress)
     with ExitStack() as stack:

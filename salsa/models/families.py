@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from salsa.models.architecture import FAMILIES, Architecture
-from salsa.models.source import UnavailableModelError, resolve
+from salsa.models.source import UnavailableModelError, has_tokenizer, resolve
 
 __all__ = [
     "FAMILIES",
@@ -93,8 +93,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         UnavailableModelError: if the model or its tokenizer is missing.
     """
-    found = folder if _has_tokenizer(folder) else resolve(folder)
-    if not _has_tokenizer(found):
+    found = folder if has_tokenizer(folder) else resolve(folder)
+    if not has_tokenizer(found):
         raise UnavailableModelError(f"{found} holds a model without a tokenizer; put its tokenizer.json there")
     with _quiet():
         tokenizer = AutoTokenizer.from_pretrained(found, trust_remote_code=False, local_files_only=True)
@@ -139,10 +139,6 @@ def _configuration(architecture: Architecture, tokenizer: PreTrainedTokenizerBas
     if architecture.family == "mistral":
         return MistralConfig(**sizes, rms_norm_eps=1e-5, sliding_window=architecture.sliding_window)
     return GemmaConfig(**sizes, hidden_act="gelu_pytorch_tanh")
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
 
 
 def _load(kind: type, suffix: str, noun: str, folder: Path, dtype: torch.dtype | None) -> PreTrainedModel:

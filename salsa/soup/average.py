@@ -38,10 +38,11 @@ _NOT_ARCHITECTURE = ("_name_or_path", "transformers_version", "use_cache", "dtyp
 def average(folders: Sequence[Path], weights: Sequence[float], out: Path, shard_bytes: int = SHARD_BYTES) -> None:
     """Write the model sum_i weights[i] * theta_i to the folder `out`, with the settings files of the first model.
 
-    Sums are taken in float64 and rounded once to the number format of the ingredients, so that a soup of copies is the
-    model itself, bit for bit. Tensors are read one at a time; tied tensors, which are stored once, stay tied; integer
-    and bool tensors must agree and are copied. If one weight is 1 and the others are 0 the files are copied as they
-    are. A folder may hold a pointer instead of files.
+    Sums are taken in float64, with compensation, and rounded once to the number format of the ingredients, so that a
+    soup of copies is the model itself, bit for bit, and the order of the ingredients does not matter. Tensors are read
+    one at a time; tied tensors, which are stored once, stay tied; integer and bool tensors must agree and are copied.
+    If one weight is 1 and the others are 0 the files are copied as they are. A folder may hold a pointer instead of
+    files. Weights may be negative (extrapolation).
 
     Raises:
         SoupError: if the weights do not sum to 1, or the models differ in architecture, tokenizer, chat template,
@@ -133,10 +134,16 @@ def _mixed(name: str, models: Sequence[Tensors], weights: Sequence[float]) -> to
                 )
         return first
     total = torch.zeros(first.shape, dtype=torch.float64)
+    lost = torch.zeros_like(total)
     for model, weight in zip(models, weights, strict=True):
-        # Product and sum one after the other, not fused: then a + b and b + a are the same number.
-        total += _finite(name, model) * weight
-    return total.to(first.dtype)
+        # Compensated summation (Knuth's two-sum): an average often lies half-way between two numbers of the format,
+        # and there the last bit of a plain sum, which depends on the order of the models, would decide.
+        term = _finite(name, model) * weight
+        grown = total + term
+        part = grown - total
+        lost += (total - (grown - part)) + (term - part)
+        total = grown
+    return (total + lost).to(first.dtype)
 
 
 def _finite(name: str, model: Tensors) -> torch.Tensor:
@@ -159,8 +166,8 @@ def _copy_weights(model: Tensors, out: Path) -> None:
 def _check_weights(folders: Sequence[Path], weights: Sequence[float]) -> None:
     if not folders or len(folders) != len(weights):
         raise SoupError(f"a soup needs one weight for each model, got {len(folders)} models and {len(weights)} weights")
-    if not all(math.isfinite(weight) for weight in weights) or abs(math.fsum(weights) - 1) > 1e-6:
-        raise SoupError(f"the weights of a soup must sum to 1, got {list(weights)} (sum {math.fsum(weights)})")
+    if not all(math.isfinite(weight) for weight in weights) or abs(sum(weights) - 1) > 1e-6:
+        raise SoupError(f"the weights of a soup must sum to 1, got {list(weights)} (sum {sum(weights):g})")
 
 
 def _check_settings(first: Path, other: Path) -> None:

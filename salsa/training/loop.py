@@ -171,6 +171,9 @@ def fit(
         module.load_state_dict(state["state_dict"])
         _restore(module, state)
         return
+    resumed = None if state is None else str(checkpoint)
+    # Lightning reads the file again; this copy would stay in memory for the whole training.
+    del state
     with _quiet(), _interrupts(module, steps):
         trainer = Trainer(
             accelerator=accelerator,
@@ -193,7 +196,7 @@ def fit(
         trainer.fit(
             module,
             train_dataloaders=Batches(steps, make_batch, start),
-            ckpt_path=None if state is None else str(checkpoint),
+            ckpt_path=resumed,
             weights_only=True,
         )
 

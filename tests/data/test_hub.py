@@ -6,23 +6,20 @@ from typing import Any
 
 import pytest
 
-from salsa.data import hub
-from salsa.data.hub import HubSet, HubSets, check_hub, ingest_hub, open_set, ultra_sets
+from salsa.data.hub import ingest_hub, open_set
 from salsa.data.ingestion import IngestSettings
 from salsa.data.rows import DataError
+from salsa.data.sets import HubSet, HubSets, check_sets, ultra_sets
+from tests import hub_cache
 from tests.data.files import read_lines, ultra_chat, ultra_pair, write_lines, write_parquet
+from tests.hub_cache import COMMIT
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ASKED = frozenset({"prompt", "messages"})
 
 
 @pytest.fixture(autouse=True)
-def without_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty cache, and a hub at a port of this machine where nobody answers."""
-    for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub_home"))
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub_cache.without_network(monkeypatch, tmp_path / "hub_home")
 
 
 def write_ultra(folder: Path) -> tuple[str, str]:
@@ -70,16 +67,16 @@ def test_columns_are_pinned(tmp_path: Path) -> None:
 def test_a_folder_without_the_split_or_with_a_part_of_it_says_so(tmp_path: Path) -> None:
     write_parquet(tmp_path / "test_sft-00000-of-00001.parquet", [{"messages": "x"}])
     with pytest.raises(DataError, match=r"no Parquet files of the split train_sft .*found: test_sft-00000"):
-        check_hub(ultra_sets(demonstrations=str(tmp_path)))
+        check_sets(ultra_sets(demonstrations=str(tmp_path)))
     write_parquet(tmp_path / "train_sft-00001-of-00003.parquet", [{"messages": "x"}])
     with pytest.raises(DataError, match="1 of the 3 Parquet files"):
-        check_hub(ultra_sets(demonstrations=str(tmp_path)))
+        check_sets(ultra_sets(demonstrations=str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "only_one_name"])
 def test_a_missing_folder_is_not_taken_for_a_hub_name(name: str) -> None:
     with pytest.raises(DataError, match=f"the folder {name} does not exist"):
-        check_hub(ultra_sets(demonstrations=name))
+        check_sets(ultra_sets(demonstrations=name))
 
 
 @pytest.mark.parametrize(("offline", "reason"), [("1", "HF_HUB_OFFLINE forbids"), ("", "127.0.0.1 cannot be reached")])
@@ -96,23 +93,6 @@ def test_without_network_the_user_hears_within_a_second(
     assert "give a local folder" in str(raised.value)
 
 
-def test_a_name_server_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.socket, "create_connection", lambda *_, **__: time.sleep(3))
-    started = time.perf_counter()
-    with pytest.raises(DataError, match=r"does not answer within 0\.5 s"):
-        check_hub(ultra_sets())
-    assert time.perf_counter() - started < 1
-
-
-def write_cache(home: Path, reference: str | None) -> Path:
-    folder = home / "hub" / "datasets--owner--set"
-    write_parquet(folder / "snapshots" / COMMIT / "data" / "train-00000-of-00001.parquet", [ultra_chat("Cached?")])
-    if reference:
-        (folder / "refs").mkdir()
-        (folder / "refs" / reference).write_text(COMMIT)
-    return folder
-
-
 @pytest.mark.parametrize(
     ("revision", "reference", "found"),
     [(COMMIT, None, True), (None, "main", True), ("v2", "v2", True), (None, None, False), ("f" * 40, "main", False)],
@@ -120,13 +100,14 @@ def write_cache(home: Path, reference: str | None) -> Path:
 def test_the_cache_serves_the_pinned_commit(
     revision: str | None, reference: str | None, found: bool, tmp_path: Path
 ) -> None:
-    write_cache(tmp_path / "hub_home", reference)
+    write_parquet(tmp_path / "set" / "data" / "train-00000-of-00001.parquet", [ultra_chat("Cached?")])
+    hub_cache.put_into_cache(tmp_path / "hub_home", "dataset", "owner/set", tmp_path / "set", reference)
     wanted = HubSet("owner/set", "train", ("prompt",), revision)
     if not found:
         with pytest.raises(DataError, match="not in the local cache"):
-            check_hub(HubSets(demonstrations=(wanted,)))
+            check_sets([wanted])
         return
-    check_hub(HubSets(demonstrations=(wanted,)))
+    check_sets([wanted])
     table = open_set(wanted)
     assert COMMIT in table.name
     assert [row.values for row in table.rows(ASKED)] == [{"prompt": "Cached?"}]

@@ -1,17 +1,33 @@
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from salsa.models import source
-from salsa.models.source import UnavailableModelError, check, resolve, write_pointer
-from tests.models.tiny import causal
+from salsa.models.families import save
+from salsa.models.source import (
+    UnavailableModelError,
+    check,
+    check_configuration,
+    model_files,
+    resolve,
+    weight_bytes,
+    write_pointer,
+)
+from tests.hub_cache import COMMIT, put_into_cache, without_network
+from tests.models.tiny import causal, tokenizer
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch, tmp_path):
+    without_network(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture
 def model_folder(tmp_path):
-    causal().save_pretrained(tmp_path / "model")
+    save(causal(), tokenizer(), tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -19,7 +35,12 @@ def test_a_folder_is_itself_and_a_pointer_is_followed(model_folder, tmp_path):
     write_pointer(tmp_path / "pointer", str(model_folder))
     assert resolve(model_folder) == model_folder
     assert resolve(tmp_path / "pointer") == model_folder
-    check(str(model_folder))
+    assert check(str(model_folder)) == model_folder
+
+
+def test_a_folder_may_be_given_from_the_home_folder(model_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert check("~/model") == model_folder
 
 
 def test_a_missing_folder_is_named_with_what_to_do(tmp_path):
@@ -31,7 +52,9 @@ def test_a_missing_folder_is_named_with_what_to_do(tmp_path):
 
 def test_a_pointer_to_a_missing_folder_is_named(tmp_path):
     write_pointer(tmp_path / "pointer", str(tmp_path / "nowhere"))
-    with pytest.raises(UnavailableModelError, match="nowhere"):
+    with pytest.raises(
+        UnavailableModelError, match=r"points to .*nowhere, which is gone; put the model back, or delete"
+    ):
         resolve(tmp_path / "pointer")
 
 
@@ -63,60 +86,107 @@ def test_a_folder_without_configuration_or_weights_is_refused(tmp_path, model_fo
         resolve(tmp_path)
 
 
-@pytest.fixture
-def hub_without_network(monkeypatch, tmp_path):
-    def unreachable(*args, **kwargs):
-        if kwargs.get("local_files_only"):
-            raise FileNotFoundError("not in the cache")
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(source, "snapshot_download", unreachable)
-    monkeypatch.setattr(HfApi, "model_info", unreachable)
-    monkeypatch.chdir(tmp_path)
+def test_a_folder_without_tokenizer_is_refused_before_any_work(model_folder):
+    for path in model_folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(UnavailableModelError, match="without a tokenizer"):
+        check(str(model_folder))
 
 
-def test_without_network_the_user_reads_what_to_do(hub_without_network, tmp_path):
+def test_a_missing_shard_is_named(model_folder):
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (model_folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UnavailableModelError, match=r"lacks model-00002-of-00002\.safetensors, which its index names"):
+        check(str(model_folder))
+
+
+def test_only_what_is_read_of_a_model_counts(model_folder):
+    for name in ("README.md", "consolidated.safetensors", "pytorch_model.bin"):
+        (model_folder / name).write_text("something else")
+    assert [path.name for path in model_files(model_folder)] == [
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    assert weight_bytes(model_folder) == (model_folder / "model.safetensors").stat().st_size
+
+
+def test_family_and_context_must_fit_the_weights(model_folder):
+    check_configuration(model_folder, "llama2", 32)
+    with pytest.raises(
+        UnavailableModelError, match="of type 'llama', which is not of the family gemma; use model=llama2"
+    ):
+        check_configuration(model_folder, "gemma", 32)
+    with pytest.raises(UnavailableModelError, match=r"at most 32 tokens; use base\.context=32 or less \(now 33\)"):
+        check_configuration(model_folder, "llama2", 33)
+    (model_folder / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": {"AutoModel": "code.Own"}}))
+    with pytest.raises(UnavailableModelError, match=r"of type 'own'.*give one of the families llama2, mistral, gemma"):
+        check_configuration(model_folder, "llama2", 32)
+
+
+@pytest.mark.parametrize(
+    ("offline", "reason"), [("1", "HF_HUB_OFFLINE forbids"), ("", r"127\.0\.0\.1 cannot be reached")]
+)
+def test_without_network_the_user_reads_what_to_do_within_a_second(monkeypatch, tmp_path, offline, reason):
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
     write_pointer(tmp_path / "pointer", "google/gemma-2b", "abc")
-    message = r"'google/gemma-2b' at revision abc is not on this machine.*hf download google/gemma-2b --local-dir"
+    message = (
+        rf"google/gemma-2b at revision abc is not on this machine.*{reason}.*hf download google/gemma-2b --local-dir"
+    )
+    started = time.perf_counter()
     with pytest.raises(UnavailableModelError, match=message):
         resolve(tmp_path / "pointer")
     with pytest.raises(UnavailableModelError, match=message):
         check("google/gemma-2b", "abc")
+    assert time.perf_counter() - started < 1
 
 
-def test_a_cached_hub_model_needs_no_network(monkeypatch, tmp_path, model_folder):
-    asked = []
-
-    def cached(name, revision, **options):
-        asked.append((name, revision, options["local_files_only"]))
-        return str(model_folder)
-
-    monkeypatch.setattr(source, "snapshot_download", cached)
-    write_pointer(tmp_path / "pointer", "google/gemma-2b", "abc")
-    assert resolve(tmp_path / "pointer") == model_folder
-    check("google/gemma-2b", "abc")
-    assert asked == [("google/gemma-2b", "abc", True)] * 2
+@pytest.mark.parametrize("revision", [None, COMMIT])
+def test_a_cached_hub_model_needs_no_network(tmp_path, model_folder, revision):
+    snapshot = put_into_cache(tmp_path / "home", "model", "google/gemma-2b", model_folder)
+    write_pointer(tmp_path / "pointer", "google/gemma-2b", revision)
+    assert resolve(tmp_path / "pointer") == snapshot
+    assert check("google/gemma-2b", revision) == snapshot
 
 
-def test_a_cache_that_lacks_a_shard_is_not_complete(monkeypatch, hub_without_network, tmp_path, model_folder):
-    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
-    (model_folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    download = source.snapshot_download
-
-    def cached(*args, **options):
-        return str(model_folder) if options.get("local_files_only") else download(*args, **options)
-
-    monkeypatch.setattr(source, "snapshot_download", cached)
+@pytest.mark.parametrize("lost", ["model.safetensors", "config.json", "tokenizer"])
+def test_a_cached_model_that_lacks_something_is_not_complete(tmp_path, model_folder, lost):
+    for path in model_folder.glob(f"{lost}*"):
+        path.unlink()
+    put_into_cache(tmp_path / "home", "model", "google/gemma-2b", model_folder)
     with pytest.raises(UnavailableModelError, match="is not on this machine"):
         check("google/gemma-2b")
 
 
-def test_answers_of_the_hub_become_advice():
-    for kind, advice in (
-        (GatedRepoError, "accept its licence on https://huggingface.co/a/b"),
-        (RepositoryNotFoundError, "the hub has no model 'a/b' at revision r that you may read"),
-        (RevisionNotFoundError, "has no revision 'r'"),
-        (HfHubHTTPError, "did not hand out the model 'a/b' at revision r"),
-    ):
-        # The constructors want a response of whichever HTTP library the hub's client uses at the moment.
-        assert advice in source._hub_message("a/b", "r", kind.__new__(kind, "refused"))
+class Described:
+    """What the hub's client returns of a model."""
+
+    def __init__(self, *files):
+        self.sha, self.gated = COMMIT, False
+        self.siblings = [type("Sibling", (), {"rfilename": name}) for name in files]
+
+
+@pytest.mark.parametrize("files", [("pytorch_model.bin",), ("onnx/model.safetensors",)])
+def test_a_hub_model_without_safetensors_is_refused_before_it_is_fetched(monkeypatch, files):
+    monkeypatch.setattr("salsa.models.source.obstacle", lambda: "")
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: Described(*files))
+    with pytest.raises(UnavailableModelError, match=r"a/b has no \*\.safetensors file"):
+        check("a/b")
+
+
+def test_a_hub_model_within_reach_will_be_fetched(monkeypatch):
+    monkeypatch.setattr("salsa.models.source.obstacle", lambda: "")
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: Described("model.safetensors"))
+    assert check("a/b") is None
+
+
+def test_the_check_imports_neither_torch_nor_the_hubs_client():
+    code = (
+        "import sys\nfrom salsa.models.source import UnavailableModelError, check\n"
+        "try:\n    check('./nowhere')\nexcept UnavailableModelError:\n    pass\n"
+        "assert not {'torch', 'transformers', 'huggingface_hub', 'numpy'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

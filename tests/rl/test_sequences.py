@@ -23,7 +23,11 @@ def test_reply_mask_is_a_table_of_reply_tokens():
 
 @pytest.mark.parametrize(
     ("prompts", "given", "message"),
-    [([], [], "every prompt needs one reply"), ([[1]], [], "1 prompts and 0 replies"), ([[1], []], [[2], [2]], "prompt 1")],
+    [
+        ([], [], "every prompt needs one reply"),
+        ([[1]], [], "1 prompts and 0 replies"),
+        ([[1], []], [[2], [2]], "prompt 1"),
+    ],
 )
 def test_what_cannot_be_packed_is_refused(prompts, given, message):
     with pytest.raises(ValueError, match=message):

@@ -53,7 +53,9 @@ def _build(kind, config, seed, spread):
     return model
 
 
-def causal(family="llama", seed=0, spread=0.15, **changes) -> PreTrainedModel:
+def causal(family="llama", seed=0, spread=None, **changes) -> PreTrainedModel:
+    # A Gemma scales its embeddings up: with a large spread it would say one word for ever.
+    spread = spread or (0.08 if family == "gemma" else 0.15)
     return _build(AutoModelForCausalLM, configuration(family, **changes), seed, spread)
 
 

@@ -11,7 +11,7 @@ from salsa.training.loop import CHECKPOINT, Recorded, fit
 from salsa.training.metrics import FILE_NAME, JsonLines
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill: it ends training at once, and nothing is written after it."""
 
 
@@ -28,10 +28,10 @@ def train(
 
         def until_killed(step: int, kill: int = kill) -> Any:
             if step == kill:
-                raise Killed
+                raise KilledError
             return make_batch(step)
 
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             fit(make_module(), until_killed, steps, folder, checkpoint_steps=every, loggers=[JsonLines(folder)])
     module = make_module()
     fit(module, make_batch, steps, folder, checkpoint_steps=every, loggers=[JsonLines(folder)])

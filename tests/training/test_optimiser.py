@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ def test_the_rate_climbs_then_falls_to_its_final_fraction(kind, half_way):
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert factors[54] == pytest.approx(half_way)
     assert factors[104] == pytest.approx(1.0 if kind == "constant" else 0.1)
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(factors[4:], factors[5:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(factors[4:]))
 
 
 def test_a_cosine_is_a_cosine():

@@ -1,0 +1,65 @@
+"""What published weights and data sets are, whatever they are called and wherever they lie. Imports no torch.
+
+Local folders are known by the digests of the files that are read of them: the same files at another place are the same
+model, other files at the same place are another one. What the hub gives is known by its name and commit; a branch or
+the newest commit is looked up (in the hub's local cache, else by asking the hub) and only taken as it stands where no
+answer is to be had. A folder must stay as it is while a command works on it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.configuration import Model
+from pipelines.sources import UltraData
+from salsa.hub import Repository, commit, is_local
+
+Digest = Callable[[Path], str]
+"""Gives the SHA-256 of a file as hexadecimal digits."""
+
+
+def of_weights(model: Model, digest: Digest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the identity of a model's published weights, and where a stage finds them: their name and revision.
+
+    Raises FileNotFoundError where a folder is missing.
+    """
+    if not is_local(model.name):
+        revision = commit(Repository("model", model.name, model.revision)) or model.revision
+        return {"source": "hub", "name": model.name, "revision": revision}, {"name": model.name, "revision": revision}
+    from salsa.models.source import model_files
+
+    folder = _folder("model.name", model.name)
+    identity = {"source": "folder", "files": _digests(folder, model_files(folder), digest)}
+    return identity, {"name": str(folder), "revision": None}
+
+
+def of_sets(data: UltraData, digest: Digest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the identities of the sets by what they hold, and where a stage finds them: name and revision of each.
+
+    Raises FileNotFoundError or DataError where a folder or one of its files is missing.
+    """
+    from salsa.data.sets import local_files, ultra_splits
+
+    identities: dict[str, Any] = {}
+    places: dict[str, Any] = {}
+    for role in ("demonstrations", "preferences"):
+        name, revision = getattr(data, f"{role}_set"), getattr(data, f"{role}_revision")
+        if is_local(name):
+            folder = _folder(f"data.{role}_set", name)
+            files = [path for hub_set in ultra_splits(role, str(folder), None) for path in local_files(hub_set)]
+            identities[role], places[role] = {"files": _digests(folder, files, digest)}, [str(folder), None]
+        else:
+            revision = commit(Repository("dataset", name, revision)) or revision
+            identities[role], places[role] = {"name": name, "revision": revision}, [name, revision]
+    return identities, places
+
+
+def _folder(key: str, name: str) -> Path:
+    folder = Path(name).expanduser().absolute()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{key}: no folder {name}; give a folder that exists, or a hub name like owner/name")
+    return folder
+
+
+def _digests(folder: Path, files: Iterable[Path], digest: Digest) -> Mapping[str, str]:
+    return {path.relative_to(folder).as_posix(): digest(path) for path in files}

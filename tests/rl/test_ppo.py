@@ -1,0 +1,349 @@
+import copy
+
+import pytest
+import torch
+
+from salsa.rl.ppo import PPO, PPOSettings
+from salsa.rl.references import FrozenReference
+from salsa.rl.rewards import RewardScorer
+from salsa.rl.sequences import pack, reply_mask
+from salsa.rl.trace import Trace, read_trace
+from salsa.training.loop import CHECKPOINT, fit
+from salsa.training.metrics import JsonLines, read_metrics
+from tests.rl.tiny import EOS, PAD, causal, in_float64, scalar, texts
+
+SETTINGS = {
+    "steps": 4,
+    "batch_prompts": 12,
+    "minibatches": 3,
+    "max_new_tokens": 10,
+    "learning_rate": 3e-3,
+    "critic_learning_rate": 3e-3,
+    "kl_coef": 0.1,
+    "warmup_steps": 1,
+    "trace_every": 2,
+    "seed": 5,
+}
+
+
+def build(reference=None, policy=None, trace=None, models=lambda model: model, prompts=None, **changes):
+    """Return PPO on small models; the reference is the start of the policy unless another is given."""
+    start = policy or causal()
+    reward_model = models(scalar(seed=7))
+    return PPO(
+        PPOSettings(**SETTINGS | changes),
+        policy=models(copy.deepcopy(start)),
+        critic=models(scalar(seed=8)),
+        reference=FrozenReference(models(copy.deepcopy(reference or start)), "reference"),
+        scorer=RewardScorer(reward_model, mean=0.1, std=0.3, missing_end_score=-1.0),
+        prompts=prompts or texts(0, 30),
+        eos=EOS,
+        pad=PAD,
+        trace=trace,
+    )
+
+
+def run(ppo, folder, **options):
+    fit(
+        ppo,
+        lambda step: step,
+        ppo.settings.steps,
+        folder,
+        loggers=[JsonLines(folder)],
+        accelerator="cpu",
+        **{"checkpoint_steps": 1} | options,
+    )
+    return ppo
+
+
+def weights(ppo):
+    return {name: tensor.clone() for name, tensor in ppo.state_dict().items()}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def metrics(folder):
+    return read_metrics(folder / "metrics.jsonl")
+
+
+class KilledError(Exception):
+    """Stands for a kill in the middle of an iteration."""
+
+
+class TestResume:
+    """A training that is killed and resumed is the training that was not."""
+
+    @pytest.fixture(scope="class")
+    def folders(self, tmp_path_factory):
+        straight, resumed = tmp_path_factory.mktemp("straight"), tmp_path_factory.mktemp("resumed")
+        builds = [build(steps=6, trace=Trace(folder / "trace", texts(9, 5))) for folder in (straight, resumed, resumed)]
+        run(builds[0], straight, checkpoint_steps=3)
+        killed = builds[1]
+        update = killed._update
+
+        def die(iteration, *arguments):
+            result = update(iteration, *arguments)
+            if iteration == 4:
+                raise KilledError
+            return result
+
+        killed._update = die
+        with pytest.raises(KilledError):
+            run(killed, resumed, checkpoint_steps=3)
+        assert torch.load(resumed / CHECKPOINT)["salsa_completed_steps"] == 3
+        run(builds[2], resumed, checkpoint_steps=3)
+        return straight, resumed
+
+    def test_weights_and_optimisers_are_equal_bit_for_bit(self, folders):
+        straight, resumed = (torch.load(folder / CHECKPOINT) for folder in folders)
+        assert equal(straight["state_dict"], resumed["state_dict"])
+        for one, other in zip(straight["optimizer_states"], resumed["optimizer_states"], strict=True):
+            assert one["param_groups"] == other["param_groups"]
+            for number, state in one["state"].items():
+                assert equal(state, other["state"][number])
+
+    def test_metrics_and_traces_are_equal(self, folders):
+        straight, resumed = folders
+        assert [line["step"] for line in metrics(straight)] == list(range(6))
+        assert metrics(straight) == metrics(resumed)
+        names = sorted(path.name for path in (straight / "trace").iterdir())
+        assert names == [f"step_0000{step}.safetensors" for step in (0, 2, 4, 6)]
+        for name in names:
+            assert (straight / "trace" / name).read_bytes() == (resumed / "trace" / name).read_bytes()
+
+    def test_checkpoints_hold_policy_and_critic_only(self, folders):
+        names = torch.load(folders[0] / CHECKPOINT)["state_dict"]
+        assert {name.split(".")[0] for name in names} == {"policy", "critic"}
+
+
+def test_only_policy_and_critic_change(tmp_path):
+    ppo = build()
+    frozen = {"reference": ppo.reference.model, "reward": ppo.scorer.model}
+    before = {name: copy.deepcopy(model.state_dict()) for name, model in frozen.items()}
+    start = weights(ppo)
+    run(ppo, tmp_path)
+    for name, model in frozen.items():
+        assert equal(model.state_dict(), before[name])
+        assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.parameters())
+    changed = {name.split(".")[0] for name, tensor in ppo.state_dict().items() if not torch.equal(tensor, start[name])}
+    assert changed == {"policy", "critic"}
+
+
+def test_a_soup_that_equals_the_start_is_ppo_bit_for_bit(tmp_path):
+    first, second = causal(seed=0), causal(seed=1)
+    soups = {}
+    for alpha in (0.0, 1.0):
+        soups[alpha] = copy.deepcopy(first)
+        with torch.no_grad():
+            for parameter, other in zip(soups[alpha].parameters(), second.parameters(), strict=True):
+                parameter.mul_(1 - alpha).add_(alpha * other)
+    runs = {
+        name: weights(run(build(reference=reference, steps=2), tmp_path / name))
+        for name, reference in {"ppo": first, "zero": soups[0.0], "one": soups[1.0], "second": second}.items()
+    }
+    assert equal(runs["ppo"], runs["zero"])
+    assert equal(runs["one"], runs["second"])
+    assert not equal(runs["ppo"], runs["one"])
+
+
+def test_without_price_the_reference_has_no_say_in_training(tmp_path):
+    one = run(build(reference=causal(seed=1), kl_coef=0.0, steps=2), tmp_path / "one")
+    other = run(build(reference=causal(seed=2), kl_coef=0.0, steps=2), tmp_path / "other")
+    assert equal(weights(one), weights(other))
+    assert metrics(tmp_path / "one")[0]["kl/reply_k1"] != metrics(tmp_path / "other")[0]["kl/reply_k1"]
+
+
+def test_the_first_minibatch_meets_the_policy_that_replied(tmp_path):
+    # One minibatch and one epoch: every update of the iteration is the first.
+    run(build(minibatches=1, epochs=1), tmp_path)
+    for line in metrics(tmp_path):
+        assert line["policy/first_ratio_deviation"] == line["policy/ratio_deviation"] < 1e-5
+        assert line["policy/clip_fraction"] == 0
+        # Minus the mean of whitened advantages.
+        assert abs(line["policy/loss"]) < 1e-5
+
+
+def test_metrics_of_an_iteration_are_what_they_say():
+    ppo = build(reference=causal(seed=1))
+    experience, figures = ppo.collect(0)
+    sequences, mask = experience.sequences, reply_mask(experience.sequences)
+    reference = ppo.reference.token_logps(sequences, 1.0)
+    ended = sequences.ids.gather(1, (sequences.prompt_lengths + sequences.reply_lengths - 1)[:, None])[:, 0] == EOS
+    ratio = (experience.logps - reference)[mask]
+    wanted = {
+        "reward/score": ppo.scorer.rewards(sequences, ended).mean(),
+        "kl/reply_k1": ratio.sum() / len(mask),
+        "kl/token_k1": ratio.mean(),
+        "kl/token_k3": (torch.exp(-ratio) - 1 + ratio).mean(),
+        "kl/reply_k3": (torch.exp(-ratio) - 1 + ratio).sum() / len(mask),
+        "reply/length": mask.sum() / len(mask),
+        "reply/unfinished": 1 - ended.float().mean(),
+    }
+    for name, value in wanted.items():
+        assert figures[name].item() == pytest.approx(value.item(), rel=1e-5, abs=1e-7), name
+    objective = wanted["reward/score"] - 0.1 * wanted["kl/reply_k1"]
+    assert figures["reward/objective"].item() == pytest.approx(objective.item(), rel=1e-5)
+    assert experience.advantages[mask].mean().item() == pytest.approx(0, abs=1e-6)
+
+
+@torch.no_grad()
+def test_kl_before_the_first_step_is_that_of_the_start_to_the_reference():
+    """An independent estimate: the library's own sampling, and whole logits of one reply at a time."""
+    start, soup = causal(seed=0), causal(seed=0)
+    for parameter, other in zip(soup.parameters(), causal(seed=1).parameters(), strict=True):
+        parameter.lerp_(other, 0.5)
+    prompt, count, longest = [1, 7, 5], 1500, 6
+    ppo = build(policy=start, reference=soup, batch_prompts=count, prompts=[prompt] * count, max_new_tokens=longest)
+    experience, figures = ppo.collect(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        ids = start.generate(
+            torch.tensor([prompt] * count), do_sample=True, top_k=0, max_new_tokens=longest, pad_token_id=PAD
+        )
+    tokens = ids[:, len(prompt) :]
+    counted = (tokens == EOS).cumsum(1) - (tokens == EOS).long() == 0
+    logps = [
+        model(ids).logits[:, len(prompt) - 1 : -1].log_softmax(-1).gather(2, tokens[..., None])[..., 0]
+        for model in (start, soup)
+    ]
+    independent = torch.where(counted, logps[0] - logps[1], 0.0).sum(1)
+    reference = ppo.reference.token_logps(experience.sequences, 1.0)
+    ours = (experience.logps - reference).sum(1)
+    error = ((independent.var() + ours.var()) / count).sqrt().item()
+    assert figures["kl/reply_k1"].item() == pytest.approx(independent.mean().item(), abs=3 * error)
+    assert figures["kl/reply_k1"].item() > 10 * error
+    assert figures["kl/reply_k3"].item() == pytest.approx(figures["kl/reply_k1"].item(), abs=3 * error)
+
+
+def test_the_size_of_forward_passes_is_execution_only(tmp_path):
+    runs = [
+        weights(run(build(models=in_float64, micro_batch_tokens=tokens, steps=2), tmp_path / str(tokens)))
+        for tokens in (4096, 40)
+    ]
+    for name, tensor in runs[0].items():
+        torch.testing.assert_close(tensor, runs[1][name], atol=1e-9, rtol=0)
+
+
+def test_prompts_and_noise_belong_to_the_iteration_and_the_seed():
+    one, other = build(), build(seed=6)
+    first, again = one.collect(3)[0], one.collect(3)[0]
+    assert torch.equal(first.sequences.ids, again.sequences.ids)
+    assert not torch.equal(first.sequences.ids, one.collect(2)[0].sequences.ids)
+    assert not torch.equal(first.sequences.prompt_lengths, other.collect(3)[0].sequences.prompt_lengths)
+
+
+def test_dropout_is_off(tmp_path):
+    start = causal(attention_dropout=0.5)
+    start.train()
+    run(build(policy=start, steps=1, epochs=1, minibatches=1), tmp_path)
+    assert metrics(tmp_path)[0]["policy/first_ratio_deviation"] < 1e-5
+
+
+def test_learning_rates_climb_then_fall(tmp_path):
+    run(build(steps=6, warmup_steps=2, critic_learning_rate=6e-3), tmp_path)
+    rates = [line["policy/learning_rate"] for line in metrics(tmp_path)]
+    assert rates == pytest.approx([1e-3, 2e-3, 3e-3, 2.325e-3, 1.65e-3, 0.975e-3])
+    assert [line["critic/learning_rate"] for line in metrics(tmp_path)] == pytest.approx([2 * rate for rate in rates])
+
+
+def test_the_last_trace_is_the_trained_policy(tmp_path):
+    prompts = texts(9, 5)
+    ppo = run(build(steps=3, trace=Trace(tmp_path, prompts)), tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("step_*")) == [
+        f"step_0000{step}.safetensors" for step in (0, 2, 3)
+    ]
+    first, last = (read_trace(tmp_path / f"step_0000{step}.safetensors") for step in (0, 3))
+    rollout = ppo._generate(prompts, 1.0, ppo._generator("trace", 0))
+    assert torch.equal(last.sequences.ids, rollout.sequences.ids)
+    assert torch.equal(last.scores, ppo.scorer.scores(rollout.sequences))
+    assert torch.equal(first.sequences.prompt_lengths, last.sequences.prompt_lengths)
+    assert not torch.equal(first.logps, last.logps)
+
+
+def test_reward_rises_and_the_price_holds_the_policy_back(tmp_path):
+    changes = {"steps": 10, "batch_prompts": 32, "learning_rate": 1e-2}
+    for name, kl_coef in (("free", 0.0), ("held", 5.0)):
+        run(build(kl_coef=kl_coef, **changes), tmp_path / name, checkpoint_steps=None)
+    free, held = metrics(tmp_path / "free"), metrics(tmp_path / "held")
+    assert free[-1]["reward/score"] > free[0]["reward/score"] + 0.5
+    assert held[-1]["kl/reply_k1"] < 0.2 * free[-1]["kl/reply_k1"]
+
+
+def test_the_critic_learns_what_can_be_foreseen(tmp_path):
+    changes = {"learning_rate": 1e-9, "critic_learning_rate": 1e-2, "value_clip": 10.0, "kl_coef": 0.0}
+    ppo = build(steps=10, batch_prompts=32, max_new_tokens=4, prompts=[[1, word] for word in range(3, 19)], **changes)
+    # The reward follows from the prompt.
+    ppo.scorer.rewards = lambda sequences, ended: (sequences.ids[:, 1] % 2).float()
+    run(ppo, tmp_path, checkpoint_steps=None)
+    explained = [line["critic/explained_variance"] for line in metrics(tmp_path)]
+    assert explained[0] < 0.2
+    assert explained[-1] > 0.8
+
+
+def test_figures_that_are_not_finite_stop_the_training(tmp_path):
+    ppo = build()
+    ppo.scorer.std = float("nan")
+    with pytest.raises(FloatingPointError, match="iteration 0 gave reward/score = nan"):
+        run(ppo, tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_reference_that_is_the_policy_itself_is_refused():
+    model = causal()
+    with pytest.raises(ValueError, match="no parameter of the policy may learn"):
+        PPO(
+            PPOSettings(**SETTINGS),
+            policy=model,
+            critic=scalar(),
+            reference=FrozenReference(model, "same"),
+            scorer=RewardScorer(scalar(), 0.0, 1.0, -1.0),
+            prompts=texts(0, 3),
+            eos=EOS,
+            pad=PAD,
+        )
+
+
+def test_prompts_are_needed():
+    ppo = build()
+    with pytest.raises(ValueError, match="needs prompts"):
+        PPO(
+            ppo.settings,
+            policy=ppo.policy,
+            critic=ppo.critic,
+            reference=ppo.reference,
+            scorer=ppo.scorer,
+            prompts=[],
+            eos=EOS,
+            pad=PAD,
+        )
+
+
+def test_values_are_read_before_each_token_and_rewards_after():
+    """The whole way from replies to advantages, by the formulas, for one reply at a time."""
+    ppo = build(reference=causal(seed=1), models=in_float64, gamma=0.9, lam=0.7)
+    experience, _ = ppo.collect(0)
+    sequences = experience.sequences
+    advantages = []
+    for row in range(len(sequences.ids)):
+        begin, length = int(sequences.prompt_lengths[row]), int(sequences.reply_lengths[row])
+        ids = sequences.ids[row : row + 1, : begin + length]
+        alone = pack([ids[0, :begin].tolist()], [ids[0, begin:].tolist()], PAD)
+        with torch.no_grad():
+            states = ppo.critic.score(ppo.critic.model(ids).last_hidden_state)[0, begin - 1 : -1, 0].tolist()
+            logits = [model(ids).logits[0, begin - 1 : -1] for model in (ppo.policy, ppo.reference.model)]
+        own, reference = (x.log_softmax(-1).gather(1, ids[0, begin:, None])[:, 0].tolist() for x in logits)
+        rewards = [-0.1 * (one - other) for one, other in zip(own, reference, strict=True)]
+        rewards[-1] += ppo.scorer.rewards(alone, ids[:, -1] == EOS).item()
+        running, row_advantages = 0.0, []
+        for step in reversed(range(length)):
+            following = states[step + 1] if step + 1 < length else 0.0
+            running = rewards[step] + 0.9 * following - states[step] + 0.9 * 0.7 * running
+            row_advantages.insert(0, running)
+            assert experience.returns[row, step].item() == pytest.approx(running + states[step], abs=1e-9)
+        advantages += row_advantages
+    flat = torch.tensor(advantages, dtype=torch.float64)
+    wanted = (flat - flat.mean()) / flat.std(correction=0)
+    found = experience.advantages[reply_mask(sequences)]
+    torch.testing.assert_close(found, wanted, atol=1e-7, rtol=0)

@@ -1,6 +1,6 @@
 """The schema of the configuration: types for Hydra, ranges checked before anything runs. Imports no torch.
 
-The values, with their units and sources, are in the YAML files under `conf/`; a key exists here only if a stage reads it.
+The values, with their units and sources, are in the YAML files under `conf/`; a key exists only if a stage reads it.
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -131,12 +131,11 @@ class TinyModel:
     init_std: float = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         for key in ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate"):
             require(getattr(self, key) >= 1, f"{at}.{key}", getattr(self, key), "must be at least 1")
         require(self.head_dim % 2 == 0, f"{at}.head_dim", self.head_dim, "must be even (rotary embeddings)")
-        require(
-            self.heads % self.kv_heads == 0, f"{at}.kv_heads", self.kv_heads, f"must divide heads={self.heads}"
-        )
+        require(self.heads % self.kv_heads == 0, f"{at}.kv_heads", self.kv_heads, f"must divide heads={self.heads}")
         require(self.init_std > 0, f"{at}.init_std", self.init_std, "must be above 0")
 
 
@@ -151,6 +150,7 @@ class Model:
     tiny: TinyModel = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.template in ("text", "own"), f"{at}.template", self.template, "choose text or own")
 
 
@@ -167,6 +167,7 @@ class Optimiser:
     gradient_clip: float = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.learning_rate >= 0, f"{at}.learning_rate", self.learning_rate, "must not be negative")
         require(0 <= self.final_fraction <= 1, f"{at}.final_fraction", self.final_fraction, "must be in [0, 1]")
         require(self.warmup_steps >= 0, f"{at}.warmup_steps", self.warmup_steps, "must not be negative")
@@ -207,6 +208,7 @@ class Base:
     optimiser: Optimiser | None = None
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.context >= 16, f"{at}.context", self.context, "must be at least 16 tokens")
         require(self.batch >= 1, f"{at}.batch", self.batch, "must be at least 1")
         require(self.steps >= 0, f"{at}.steps", self.steps, "must not be negative")
@@ -227,6 +229,7 @@ class Sft:
     optimiser: Optimiser = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.replay >= 0, f"{at}.replay", self.replay, "must not be negative")
         require(self.replay_tokens >= 2, f"{at}.replay_tokens", self.replay_tokens, "must be at least 2")
         for key in ("demonstrations", "steps", "batch"):
@@ -240,8 +243,12 @@ class Soup:
     alpha: float = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(
-            0 <= self.alpha <= 1, f"{at}.alpha", self.alpha, "is the weight of SFT2 and must be in [0, 1] (0 is plain PPO)"
+            0 <= self.alpha <= 1,
+            f"{at}.alpha",
+            self.alpha,
+            "is the weight of SFT2 and must be in [0, 1] (0 is plain PPO)",
         )
 
 
@@ -253,6 +260,7 @@ class Preferences:
     heldout: int = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.pairs >= 2, f"{at}.pairs", self.pairs, "must be at least 2")
         require(self.heldout >= 2, f"{at}.heldout", self.heldout, "must be at least 2")
 
@@ -267,6 +275,7 @@ class Reward:
     optimiser: Optimiser = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.steps >= 1, f"{at}.steps", self.steps, "must be at least 1")
         require(self.batch >= 1, f"{at}.batch", self.batch, "must be at least 1")
         require(self.normaliser_replies >= 2, f"{at}.normaliser_replies", self.normaliser_replies, "must be at least 2")
@@ -298,6 +307,7 @@ class Align:
     trace_every: int = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         for key in ("steps", "batch_prompts", "epochs", "minibatches", "trace_every"):
             require(getattr(self, key) >= 1, f"{at}.{key}", getattr(self, key), "must be at least 1")
         for key in ("kl_coef", "learning_rate", "critic_learning_rate", "warmup_steps"):
@@ -322,6 +332,7 @@ class Generation:
     max_new_tokens: int = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(
             self.temperature > 0,
             f"{at}.temperature",
@@ -342,6 +353,7 @@ class Suite:
     tax_documents: int = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(len(self.names) > 0, f"{at}.names", self.names, "name at least one suite")
         require(len(set(self.names)) == len(self.names), f"{at}.names", self.names, "names a suite twice")
         for key in ("prompts", "anchor_prompts", "tax_documents"):
@@ -359,6 +371,7 @@ class Judge:
     level: float = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.tie_margin >= 0, f"{at}.tie_margin", self.tie_margin, "must not be negative")
         require(self.rounds >= 100, f"{at}.rounds", self.rounds, "must be at least 100")
         require(0.5 <= self.level < 1, f"{at}.level", self.level, "must be in [0.5, 1)")
@@ -385,6 +398,7 @@ class Compute:
     checkpoint_seconds: float = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.workers >= 0, f"{at}.workers", self.workers, "must not be negative (0 = run in this process)")
         require(self.threads >= 1, f"{at}.threads", self.threads, "must be at least 1")
         require(self.micro_batch_tokens >= 64, f"{at}.micro_batch_tokens", self.micro_batch_tokens, "at least 64")
@@ -424,5 +438,6 @@ class Config:
     plan: bool = MISSING
 
     def check(self, at: str = "") -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.seed >= 0, "seed", self.seed, "must not be negative")
         require(self.replicate >= 0, "replicate", self.replicate, "must not be negative")

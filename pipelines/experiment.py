@@ -263,8 +263,15 @@ class _Builder:
         judge = self.config.judge
         identity = {
             "rows": [
-                {"name": row.name, "role": row.role, "init": row.init, "reference": row.reference}
-                | {"kl_coef": row.kl_coef, "fingerprint": row.model.fingerprint, "key": str(index)}
+                {
+                    "key": str(index),
+                    "name": row.name,
+                    "role": row.role,
+                    "init": row.init,
+                    "reference": row.reference,
+                    "kl_coef": row.kl_coef,
+                    "fingerprint": row.model.fingerprint,
+                }
                 for index, row in enumerate(rows)
             ],
             "data": self.world,

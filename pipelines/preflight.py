@@ -72,7 +72,7 @@ def _weights(config: Config) -> list[str]:
             check_configuration(folder, model.family.value, config.base.context)
             large = weight_bytes(folder) > CPU_BYTES
     except UnavailableModelError as error:
-        found.append(f"model.name={model.name}: {error}")
+        found.append(f"model.name: {error}")
     if large and config.compute.accelerator is Accelerator.auto and (problem := gpu_problem()):
         found.append(
             f"scale={config.scale.name}: {model.name} needs a GPU, and {problem}; use scale=tiny, "
@@ -98,5 +98,5 @@ def _set(config: Config, role: str) -> list[str]:
     try:
         check_sets(ultra_splits(role, name, revision))
     except DataError as error:
-        return [f"data.{role}_set={name}: {error}"]
+        return [f"data.{role}_set: {error}"]
     return []

@@ -58,9 +58,7 @@ def work(plan: Plan, store: Store, execution: Execution, emit: Emit) -> dict[str
     return state
 
 
-def _advance(
-    stage: Stage, plan: Plan, state: dict[str, str], store: Store, execution: Execution, emit: Emit
-) -> str:
+def _advance(stage: Stage, plan: Plan, state: dict[str, str], store: Store, execution: Execution, emit: Emit) -> str:
     """Try to bring one stage forward; return its new state, "busy" (another process has it) or "not ready"."""
     if store.find(stage.kind, stage.fingerprint) is not None:
         emit({"event": "stored", "stage": stage.name, "fingerprint": stage.fingerprint})
@@ -202,7 +200,7 @@ def _git_commit() -> str | None:
 
 
 def _provenance(source: str, execution: Execution) -> dict[str, Any]:
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)

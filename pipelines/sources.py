@@ -30,6 +30,7 @@ class ZooData:
     learn: Learn = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(self.world_seed >= 0, f"{at}.world_seed", self.world_seed, "must not be negative")
         require(len(self.author_mix) == 4, f"{at}.author_mix", self.author_mix, "give four shares")
         require(min(self.author_mix) >= 0, f"{at}.author_mix", self.author_mix, "shares must not be negative")
@@ -53,6 +54,7 @@ class _Ingested:
     learn: Learn = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         require(0 <= self.max_malformed <= 1, f"{at}.max_malformed", self.max_malformed, "must be in [0, 1]")
         for key in ("split_train", "split_judge", "split_validation"):
             require(0 < getattr(self, key) < 1, f"{at}.{key}", getattr(self, key), "must be in (0, 1)")
@@ -69,6 +71,7 @@ class FilesData(_Ingested):
     corpus: list[str] = MISSING
 
     def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
         super().check(at)
         require(
             len(self.preferences) > 0,

@@ -15,7 +15,6 @@ from salsa.rl.ppo import PPO
 from salsa.rl.references import FrozenReference
 from salsa.rl.settings import PPOSettings
 from salsa.rl.trace import Trace
-from salsa.training.metrics import FILE_NAME as METRICS
 
 TRACE = "trace"
 

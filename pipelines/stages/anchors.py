@@ -123,9 +123,7 @@ def _scores(
     texts = [(text,) for text in decode_replies(tokenizer, reply_ids)]
     ends = [(end,) for end in replies.ended.tolist()]
     rewards = load_scorer(work, "reward").score(prompt_ids, reply_ids, replies.ended)
-    judged = judge_scores(
-        work, prompts, texts, ends, prompt_ids, reply_ids, replies.ended, list(range(len(prompts)))
-    )
+    judged = judge_scores(work, prompts, texts, ends, prompt_ids, reply_ids, replies.ended, list(range(len(prompts))))
     return {
         "judge": float(np.mean(judged)),
         "judge_se": clustered_standard_error(judged, clusters),

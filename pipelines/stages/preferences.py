@@ -33,7 +33,9 @@ def _sampled(work: Work) -> tuple[str, dict[str, Any]]:
     for index, role in enumerate(("first", "second")):
         model = load_causal(work.inputs[role].path)
         seed = work.seed("preference replies", index)
-        sides.append(sample_replies(work, model, tokenizer, ids, seed, config["generation"], (index * total, 2 * total)))
+        sides.append(
+            sample_replies(work, model, tokenizer, ids, seed, config["generation"], (index * total, 2 * total))
+        )
     gold = np.array(
         [
             [source.gold(prompt, (reply.text,), (reply.ended,)) for reply in pair]

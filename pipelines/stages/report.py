@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.stages.align import METRICS
 from pipelines.stages.anchors import ANCHORS
 from pipelines.stages.judge import SCORES
 from pipelines.stages.tax import TAX
@@ -24,6 +23,7 @@ from salsa.report.experiment import (
     Tax,
     assemble,
 )
+from salsa.training.metrics import FILE_NAME as METRICS
 
 ANCHOR_NAMES = {"sft_1": "SFT1", "sft_2": "SFT2", "soup": "soup"}
 JUDGES = {

@@ -42,7 +42,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
 
 
 def _replay(work: Work, tokenizer: Any) -> list[tuple[list[int], list[bool]]]:
-    """Return rows of pre-training text, all learned, that are mixed into the batches so that facts are not forgotten."""
+    """Return rows of pre-training text, all learned: mixed into the batches, they keep facts from being forgotten."""
     config = work.config
     if config["replay"] == 0:
         return []

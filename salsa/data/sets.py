@@ -96,9 +96,9 @@ def check_sets(sets: Iterable[HubSet]) -> None:
     reason = obstacle() if missing else ""
     if reason:
         raise DataError(
-            f"not in the local cache ({cache_folder()}): {', '.join(missing)}; and {reason}. Either give a local "
-            "folder that holds the set's Parquet files in place of the name, or run once with access to the hub "
-            "(HF_HUB_OFFLINE unset) and keep its cache, or set HF_HOME to a cache that has it"
+            f"not in the local cache ({cache_folder()}): {', '.join(missing)}; and {reason}. Give a local folder "
+            "with the set's Parquet files in place of the name, or run once with access to the hub (HF_HUB_OFFLINE "
+            "unset), or set HF_HOME to a cache that has it"
         )
 
 

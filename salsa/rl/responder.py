@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from transformers import PreTrainedModel
 
 from salsa import seeds
@@ -125,7 +125,10 @@ def respond(
         callbacks=[_Count(progress)] if progress is not None else [],
         plugins=[LightningEnvironment()],
     )
-    batches = DataLoader(list(torch.tensor(order).split(batch_prompts)), batch_size=None)
-    answered = [reply for replies in trainer.predict(responder, batches) for reply in replies]
+    rows = torch.tensor(order)
+    loader = DataLoader(
+        TensorDataset(rows), batch_size=batch_prompts, collate_fn=lambda items: torch.stack([row for (row,) in items])
+    )
+    answered = [reply for replies in trainer.predict(responder, loader) for reply in replies]
     replies = dict(zip(order, answered, strict=True))
     return [replies[row] for row in range(len(order))]

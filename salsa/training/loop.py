@@ -31,7 +31,7 @@ _EXPECTED_WARNINGS = (
 )
 
 
-class Interrupted(RuntimeError):  # noqa: N818  (nothing went wrong: the work goes on at the next run)
+class Interrupted(RuntimeError):
     """A training that ended before its last step; the next run continues from its last checkpoint."""
 
 

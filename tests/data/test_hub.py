@@ -9,7 +9,7 @@ import pytest
 from salsa.data.hub import ingest_hub, open_set
 from salsa.data.ingestion import IngestSettings
 from salsa.data.rows import DataError
-from salsa.data.sets import HubSet, HubSets, check_sets, ultra_sets
+from salsa.data.sets import HubSet, check_sets, ultra_sets
 from tests import hub_cache
 from tests.data.files import read_lines, ultra_chat, ultra_pair, write_lines, write_parquet
 from tests.hub_cache import COMMIT
@@ -90,7 +90,7 @@ def test_without_network_the_user_hears_within_a_second(
     assert time.perf_counter() - started < 1
     assert "HuggingFaceH4/ultrachat_200k (split train_sft)" in str(raised.value)
     assert "HuggingFaceH4/ultrafeedback_binarized (split test_prefs)" in str(raised.value)
-    assert "give a local folder" in str(raised.value)
+    assert "Give a local folder" in str(raised.value)
 
 
 @pytest.mark.parametrize(

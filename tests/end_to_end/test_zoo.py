@@ -71,7 +71,13 @@ def test_one_command_ends_in_a_table_and_leaves_it_on_disk(first: tuple[Path, st
     assert expected <= {path.name for path in folder.iterdir()}
     assert len(experiment["samples"]) == 4
     with (folder / "table.csv").open() as file:
-        assert {row["metric"] for row in csv.DictReader(file)} >= {"judge", "reward", "length", "unfinished", "win_rate"}
+        assert {row["metric"] for row in csv.DictReader(file)} >= {
+            "judge",
+            "reward",
+            "length",
+            "unfinished",
+            "win_rate",
+        }
 
 
 def test_every_model_is_measured_on_everything(first: tuple[Path, str]) -> None:
@@ -128,7 +134,11 @@ def test_a_sweep_shares_its_stages_and_ends_in_one_table(first: tuple[Path, str]
     before = {kind: len(list((outputs / "store" / kind).iterdir())) for kind in ("base", "sft", "reward", "align")}
     printed = command("-m", f"outputs.dir={outputs}", "logger=none", "soup.alpha=0,.5", "policy.kl_coef=.4,.1").stdout
     after = {kind: len(list((outputs / "store" / kind).iterdir())) for kind in before}
-    assert {kind: after[kind] - before[kind] for kind in ("base", "sft", "reward")} == {"base": 0, "sft": 0, "reward": 0}
+    assert {kind: after[kind] - before[kind] for kind in ("base", "sft", "reward")} == {
+        "base": 0,
+        "sft": 0,
+        "reward": 0,
+    }
     # New: at .4 the two arms that alpha = 0 makes plain PPO are there already; "ref SFT2" too. At .1: PPO, SALSA at
     # .5, ref SFT2 and start+ref soup.
     assert after["align"] - before["align"] == 4

@@ -29,7 +29,9 @@ class FakeStages:
         time.sleep(self.seconds)
         if name in self.errors:
             raise self.errors[name]
-        (work.folder / "out.txt").write_text(name + "".join(a.file("out.txt").read_text() for a in work.inputs.values()))
+        (work.folder / "out.txt").write_text(
+            name + "".join(a.file("out.txt").read_text() for a in work.inputs.values())
+        )
         work.progress(1, 1, "written")
         return f"wrote {name}", {"length": len(name)}
 

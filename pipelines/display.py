@@ -11,6 +11,7 @@ from pipelines.plan import Plan
 
 WAIT_NOTICE_SECONDS = 10.0
 PLAIN_NOTICE_SECONDS = 15.0
+BLOCKED_NAMES = 4
 
 
 class Display:
@@ -25,6 +26,7 @@ class Display:
         self._started: set[str] = set()
         self._tasks: dict[str, TaskID] = {}
         self._noticed: dict[str, float] = {}
+        self._blocked: list[str] = []
         self._bars = Progress(
             TextColumn("{task.description}", style="bold"),
             BarColumn(bar_width=30),
@@ -43,6 +45,10 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
+        if self._blocked:
+            count, first = len(self._blocked), ", ".join(self._blocked[:BLOCKED_NAMES])
+            names = first if count <= BLOCKED_NAMES else f"{first}, ..."
+            self._line("-", f"{count} stages", "blocked", f"they need what failed: {names}", "yellow")
 
     def tick(self) -> None:
         """Keep the clocks running."""
@@ -99,7 +105,7 @@ class Display:
     def _on_blocked(self, event: dict[str, Any]) -> None:
         if event["fingerprint"] not in self._ended:
             self._end(event["fingerprint"])
-            self._line("-", event["stage"], "blocked", "an input failed", "yellow")
+            self._blocked.append(event["stage"])
 
     def _on_waiting(self, event: dict[str, Any]) -> None:
         if not self._due(f"wait {event['stage']}", WAIT_NOTICE_SECONDS) or event["stage"] in self._working():

@@ -13,6 +13,7 @@ from salsa.hub import is_local
 
 CPU_BYTES = 2 * 10**9
 """Published weights above this size are not trained on a CPU unless that is asked for."""
+DEVICES = Path("/dev")
 
 
 class MissingError(RuntimeError):
@@ -46,8 +47,7 @@ def gpu_problem() -> str:
     """Return why no GPU can be used, "" if one can: by the devices there are and the way torch was built."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return "CUDA_VISIBLE_DEVICES hides every GPU"
-    devices = Path("/dev")
-    there = any(any(devices.glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg"))
+    there = any(any(DEVICES.glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg"))
     if not there and shutil.which("nvidia-smi") is None:
         return "this machine has none"
     if metadata.version("torch").endswith("+cpu"):

@@ -6,7 +6,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from pipelines.configuration import Config, ConfigurationError, JudgeName, check_all
 from pipelines.sources import FilesData, UltraData, ZooData
-from salsa.data.suites import OWN_SUITES, name_problem
+from salsa.data.suites import OWN_SUITES, ULTRA_SUITES, name_problem
 
 
 def register() -> None:
@@ -75,13 +75,14 @@ def _check_suites(config: Config) -> None:
         known = ("single", "two_turn", "hard", "unseen", "validation")
         fix = "choose among these"
     else:
+        made = (*OWN_SUITES, *(ULTRA_SUITES if isinstance(data, UltraData) else ()))
         for name in data.prompts:
-            problem = name_problem(name)
+            problem = f"the data bring {', '.join(made)}" if name in made else name_problem(name)
             if problem:
                 raise ConfigurationError(
                     f"data.prompts.{name}: a suite cannot be called {name!r}: {problem}; choose another name"
                 )
-        known = (*OWN_SUITES, *data.prompts)
+        known = (*made, *data.prompts)
         fix = "choose among these (suite=files takes heldout), or give its file: data.prompts.{name}=questions.jsonl"
     for name in config.suite.names:
         if name not in known:

@@ -19,6 +19,7 @@ def prepare(threads: int) -> None:
     """Set what must be set before torch and the tokenizers are imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    logging.captureWarnings(True)
     import lightning.pytorch
     import torch
 

@@ -9,6 +9,7 @@ from pipelines.stages.respond import RESPONSES
 from pipelines.work import Work
 from salsa.data.conversation import Message, Prompt
 from salsa.evaluation.scores import ScoredReply, write
+from salsa.report.samples import in_turns
 
 SCORES = "scores.jsonl"
 
@@ -45,6 +46,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     ]
     write(work.folder / SCORES, scored)
     metrics = {
+        "prompts": len(scored),
+        "too_long": work.inputs["responses"].metrics["too_long"],
         "judge": sum(judged) / len(judged),
         "reward": sum(reward) / len(reward),
         "length": sum(length) / len(length),
@@ -66,5 +69,7 @@ def _prompt(row: dict[str, Any]) -> Prompt:
 
 
 def _shown(prompt: Prompt) -> str:
+    """Return a prompt as a person reads it: who says what where there is a context, which turn where there are some."""
     before = [f"{message.role}: {message.content}" for message in prompt.context]
-    return "\n".join([*before, *prompt.questions])
+    questions = in_turns(prompt.questions)
+    return "\n".join([*before, f"user: {questions}" if before else questions])

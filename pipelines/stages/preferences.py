@@ -10,6 +10,7 @@ from pipelines.replies import sample_replies
 from pipelines.work import Work
 from salsa.data.chat import encode_prompts, encode_replies
 from salsa.data.lengths import fit_pairs
+from salsa.data.rows import DataError
 from salsa.models.families import load_causal, load_tokenizer
 
 TRAIN, HELDOUT = "pairs_train.jsonl", "pairs_heldout.jsonl"
@@ -81,15 +82,22 @@ def _sampled(work: Work) -> tuple[str, dict[str, Any]]:
 
 
 def _given(work: Work) -> tuple[str, dict[str, Any]]:
+    """The pairs that the data bring, those for training of the split that this stage is for."""
     config, source = work.config, work.source
     tokenizer = load_tokenizer(work.inputs["tokenizer"].path)
-    counts: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    says = []
     for split, name, limit in ((config["split"], TRAIN, config["pairs"]), ("heldout", HELDOUT, config["heldout"])):
         pairs = source.pairs(split)
         if pairs is None:
-            raise ValueError("preferences: this source has no given pairs; use data=files or data=ultra")
+            raise DataError("data.preferences: these data have no pairs; give a file of them")
         fitting = fit_pairs(tokenizer, pairs, config["context"])
         kept = fitting.kept[:limit]
+        if len(kept) < 2:
+            raise DataError(
+                f"data.preferences: only {len(kept)} pair is left for the split {split} ({fitting.too_long} are longer "
+                f"than base.context={config['context']} tokens); give more pairs, or raise base.context"
+            )
         prompts = encode_prompts(tokenizer, [pair.conversation for pair in kept])
         replies = [
             encode_replies(tokenizer, [getattr(pair, side) for pair in kept], [True] * len(kept))
@@ -100,9 +108,9 @@ def _given(work: Work) -> tuple[str, dict[str, Any]]:
             for pair, prompt, chosen, rejected in zip(kept, prompts, *replies, strict=True)
         ]
         counts |= {f"{split}_pairs": len(rows), f"{split}_too_long": fitting.too_long}
+        says.append(f"{split}: {len(rows):,} pairs taken; {fitting.message('pairs')}")
         _write(work.folder / name, rows)
-    says = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in counts.items())
-    return says, counts
+    return "; ".join(says), counts
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ from salsa.training.metrics import FILE_NAME as METRICS
 ANCHOR_NAMES = {"sft_1": "SFT1", "sft_2": "SFT2", "soup": "soup"}
 JUDGES = {
     "gold": ("gold reward", "points"),
-    "reward_model": ("second reward model", "standard deviations of SFT1's score"),
+    "reward_model": ("second reward model's score", "normalised"),
 }
 
 
@@ -113,15 +113,29 @@ def _evidence(work: Work) -> Evidence:
         if f"{key}:align" in inputs:
             curves[name] = [_named(point) for point in measured["points"]]
             training[name] = inputs[f"{key}:align"].lines(METRICS)
-    return Evidence(scores, fingerprints, kl, tax, curves, training, _reward_model(work))
+    judge_model = _reward_model(work, "judge_model") if "judge_model" in inputs else None
+    return Evidence(
+        scores, fingerprints, kl, tax, curves, training, _reward_model(work, "reward"), judge_model, _left_out(work)
+    )
+
+
+def _left_out(work: Work) -> dict[str, dict[str, int]]:
+    """Return how many prompts of each suite are longer than the context, which is the same for every model."""
+    first = work.config["rows"][0]["key"]
+    found = {suite: work.inputs[f"{first}:judge:{suite}"].metrics for suite in work.config["suites"]}
+    return {
+        suite: {"prompts": metrics["prompts"] + metrics["too_long"], "too_long": metrics["too_long"]}
+        for suite, metrics in found.items()
+        if metrics.get("too_long")
+    }
 
 
 def _named(point: Mapping[str, Any]) -> dict[str, Any]:
     return dict(point) | {"kl": {ANCHOR_NAMES[anchor]: values for anchor, values in point["kl"].items()}}
 
 
-def _reward_model(work: Work) -> RewardModelReport:
-    artifact = work.inputs["reward"]
+def _reward_model(work: Work, role: str) -> RewardModelReport:
+    artifact = work.inputs[role]
     report = artifact.json("reward.json")
     return RewardModelReport(
         accuracy=cluster_bootstrap_mean(

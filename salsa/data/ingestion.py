@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,20 +65,18 @@ class FileSet:
     corpus: tuple[Path, ...] = ()
 
     def named(self) -> Iterator[tuple[str, Path]]:
-        """Yield every file with a name that says what it is for, such as "preferences[0]" or "prompts.mt_bench"."""
+        """Yield every file with its key, such as "data.preferences[0]" or "data.prompts.mt_bench"."""
         for role in ("demonstrations", "preferences", "corpus"):
             for index, path in enumerate(getattr(self, role)):
-                yield f"{role}[{index}]", path
+                yield f"data.{role}[{index}]", path
         for name, path in self.prompts.items():
-            yield f"prompts.{name}", path
+            yield f"data.prompts.{name}", path
 
     def check(self) -> None:
         """Raise DataError, naming key and file, if a file is missing or empty; quick, for use before any work."""
-        for name, path in self.named():
-            try:
+        for key, path in self.named():
+            with _named(key):
                 FileTable(path).check()
-            except DataError as error:
-                raise DataError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -120,22 +118,36 @@ def ingest_tables(
     for name in tables.prompts:
         problem = name_problem(name)
         if problem:
-            raise DataError(f"prompts.{name}: a suite cannot be called {name!r}: {problem}; choose another name")
+            raise DataError(f"data.prompts.{name}: a suite cannot be called {name!r}: {problem}; choose another name")
     count = sum(map(len, (tables.demonstrations, tables.preferences, tables.prompts, tables.corpus)))
     reader = Reader(settings.max_malformed, count, progress)
     with ExitStack() as stack:
         ingestion = _Ingestion(tables, settings, reader, lambda name: stack.enter_context(RecordWriter(out / name)))
         for name, table in tables.prompts.items():
-            ingestion.suite(name, table)
-        for table in tables.preferences:
-            ingestion.preferences(table)
-        for table in tables.demonstrations:
-            ingestion.demonstrations(table)
-        for table in tables.corpus:
-            ingestion.corpus(table)
+            with _named(f"data.prompts.{name}", table):
+                ingestion.suite(name, table)
+        for role, take in (
+            ("preferences", ingestion.preferences),
+            ("demonstrations", ingestion.demonstrations),
+            ("corpus", ingestion.corpus),
+        ):
+            for index, table in enumerate(getattr(tables, role)):
+                with _named(f"data.{role}[{index}]", table):
+                    take(table)
         report = ingestion.finish()
     (out / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return report
+
+
+@contextmanager
+def _named(key: str, table: Table | None = None) -> Iterator[None]:
+    """Put the key that names a file in front of what is wrong with it; a hub set is known by its own name."""
+    try:
+        yield
+    except DataError as error:
+        if table is not None and not isinstance(table, FileTable):
+            raise
+        raise DataError(f"{key}: {error}") from error
 
 
 class _Ingestion:
@@ -250,7 +262,7 @@ class _Ingestion:
             used = sum(tally.used for tally in self.reader.tallies)
             raise DataError(
                 f"nothing is left for {', '.join(empty)} of {used} rows (left out: {self.left_out or 'none'}); "
-                "give more data, or change split_train, split_judge and split_validation"
+                "give more data, or change data.split_train, data.split_judge and data.split_validation"
             )
 
     def _reserve(self, split: str, conversation: Conversation) -> None:

@@ -50,7 +50,8 @@ def fit_prompts(
         len(ids) + max_new * len(prompt.questions)
         for ids, prompt in zip(encode_prompts(tokenizer, asked), prompts, strict=True)
     ]
-    return _fit(prompts, lengths, context, f"prompts with {max_new} tokens a reply")
+    what, fix = f"prompts with {max_new} tokens a reply", "raise base.context, or lower generation.max_new_tokens"
+    return _fit(prompts, lengths, context, what, fix)
 
 
 def fit_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Sequence[Pair], context: int) -> Fitting[Pair]:
@@ -73,11 +74,13 @@ def _lengths(tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Convers
     return [len(ids) for ids, _ in encode_conversation(tokenizer, conversations, "all")]
 
 
-def _fit(items: Sequence[T], lengths: Sequence[int], context: int, what: str) -> Fitting[T]:
+def _fit(
+    items: Sequence[T], lengths: Sequence[int], context: int, what: str, fix: str = "raise base.context"
+) -> Fitting[T]:
     indices = tuple(index for index, length in enumerate(lengths) if length <= context)
     if items and not indices:
         raise DataError(
-            f"none of {len(items)} {what} fits into the context of {context} tokens (the shortest has {min(lengths)}); "
-            "raise the model's context, or allow shorter replies"
+            f"none of {len(items)} {what} fits into the context of {context} tokens "
+            f"(the shortest has {min(lengths)}); {fix}"
         )
     return Fitting(tuple(items[index] for index in indices), indices, len(items), max(lengths, default=0), context)

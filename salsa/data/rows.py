@@ -62,7 +62,7 @@ class FileTable:
         if self.path.is_dir():
             raise DataError(f"{self.path} is a folder; name the file in it")
         if self.path.stat().st_size == 0:
-            raise DataError(f"{self.path} is empty")
+            raise DataError(f"{self.path} is empty; fetch or write it again, or name another file")
         start = self._start()
         if start.startswith(_GIT_LFS):
             raise DataError(f"{self.path} is a Git LFS pointer, not the data; fetch the data with `git lfs pull`")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from salsa.data.rows import DataError
-from salsa.hub import Repository, cache_folder, cached, is_local, obstacle
+from salsa.hub import HubError, Repository, ask, cache_folder, cached, is_local, obstacle
 
 ULTRACHAT = "HuggingFaceH4/ultrachat_200k"
 ULTRACHAT_REVISION = "8049631c405ae6576f93f445c6b8166f76f5505a"
@@ -92,14 +92,22 @@ def check_sets(sets: Iterable[HubSet]) -> None:
         elif is_local(hub_set.name):
             raise DataError(f"the folder {hub_set.name} does not exist, and it is not a hub name like owner/name")
         elif not cached_split(hub_set):
-            missing.append(f"{hub_set.name} (split {hub_set.split})")
-    reason = obstacle() if missing else ""
+            missing.append(hub_set)
+    if not missing:
+        return
+    reason = obstacle()
     if reason:
+        names = ", ".join(f"{hub_set.name} (split {hub_set.split})" for hub_set in missing)
         raise DataError(
-            f"not in the local cache ({cache_folder()}): {', '.join(missing)}; and {reason}. Give a local folder "
-            "with the set's Parquet files in place of the name, or run once with access to the hub (HF_HUB_OFFLINE "
-            "unset), or set HF_HOME to a cache that has it"
+            f"not in the local cache ({cache_folder()}): {names}; and {reason}. Give a local folder with the set's "
+            "Parquet files in place of the name, or run once with access to the hub (HF_HUB_OFFLINE unset), or set "
+            "HF_HOME to a cache that has it"
         )
+    for hub_set in missing:
+        try:
+            ask(hub_set.repository)
+        except HubError as error:
+            raise DataError(str(error)) from error
 
 
 def local_files(hub_set: HubSet) -> list[Path]:

@@ -5,6 +5,9 @@ import re
 OWN_SUITES = ("heldout", "validation")
 """Suites made of prompts that no split of the pairs contains."""
 
+ULTRA_SUITES = ("ultrachat", "ultrafeedback")
+"""Suites that the test splits of the hub sets become (`salsa.data.sets`)."""
+
 TAKEN = (*OWN_SUITES, "mean")
 """Names that no file can have: in tables, "mean" is the column of the mean over suites."""
 

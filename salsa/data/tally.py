@@ -109,16 +109,17 @@ class Reader:
 
     def _check(self, table: Table, form: Form, tally: TableTally, foreign: int) -> None:
         if tally.rows == 0:
-            raise DataError(f"{table.name} holds no rows")
+            raise DataError(f"{table.name} holds no rows; fetch or write it again, or name another file")
         if foreign and not tally.used and foreign + tally.malformed.get("not JSON", 0) == tally.rows:
             found = ", ".join(table.columns()) or "none"
             raise DataError(
-                f"{table.name} has the wrong columns for {form.what}.\n  found: {found}\n  accepted: "
-                + "\n         or ".join(form.accepted)
+                f"{table.name} has the wrong columns for {form.what}; rename them, or name another file\n"
+                f"  found: {found}\n  accepted: " + "\n         or ".join(form.accepted)
             )
         bad = tally.rows - tally.used
         if bad > self.max_malformed * tally.rows or not tally.used:
             raise DataError(
                 f"{table.name}: {bad} of {tally.rows} rows are malformed ({bad / tally.rows:.1%}; at most "
-                f"{self.max_malformed:.1%} are accepted, see max_malformed):\n" + "\n".join(tally.lines())
+                f"{self.max_malformed:.1%} are accepted); correct them, or raise data.max_malformed\n"
+                + "\n".join(tally.lines())
             )

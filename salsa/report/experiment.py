@@ -102,7 +102,8 @@ class Evidence:
 
     `scores[row][suite]` are replies, `fingerprints[row][suite]` names the artifacts ("respond", "judge") behind
     them, `kl[row][anchor]` and `tax[row]` are estimates, `curves[row]` measurements over PPO steps on fixed prompts,
-    `training[row]` the logged metrics of each PPO step.
+    `training[row]` the logged metrics of each PPO step. `judge_model` is the judge where that is a second reward
+    model. `left_out[suite]` says of how many `prompts` how many are `too_long` for the models' context.
     """
 
     scores: Mapping[str, Suites]
@@ -112,6 +113,8 @@ class Evidence:
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     training: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     reward_model: RewardModelReport | None = None
+    judge_model: RewardModelReport | None = None
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def assemble(
@@ -169,6 +172,8 @@ def assemble(
         "opponents": list(opponents),
         "anchors": list(anchors),
         "reward_model": asdict(evidence.reward_model) if evidence.reward_model else None,
+        "judge_model": asdict(evidence.judge_model) if evidence.judge_model else None,
+        "left_out": evidence.left_out,
         "rows": described,
         "curves": evidence.curves,
         "training": evidence.training,

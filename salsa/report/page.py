@@ -7,9 +7,11 @@ from typing import Any
 
 from salsa.report import figures, samples, tables
 from salsa.report.grid import to_html
+from salsa.report.markup import shorten
 
 # The colours of the figures (see figures.py) and what stands for them on the page, whatever its scheme.
 _SCHEME = {"#24292f": "currentColor", "#d5dae0": "var(--rule)", "#ffffff": "var(--paper)"}
+_SUMMARY_CHARACTERS = 120
 _TITLES = {
     "scores": "Judge score of every model on every suite",
     "curves": "Curves over the policies' training, on fixed prompts",
@@ -39,6 +41,8 @@ tbody { border-top: 1px solid var(--ink); } tr.section > * { border-bottom: 1px 
 .own { color: var(--own); font-weight: bold; } .missing { color: var(--soft); font-style: italic; }
 figure { margin: 0; } figure svg { max-width: 100%; height: auto; }
 details { border-top: 1px solid var(--rule); padding: .4rem 0; } summary { cursor: pointer; }
+.question { white-space: pre-line; border-left: 3px solid var(--rule); padding-left: .8rem; max-width: 60rem; }
+.replies td:last-child { min-width: 24rem; overflow-wrap: anywhere; }
 .replies td, .replies th, .settings td { white-space: pre-line; vertical-align: top; text-align: left; }
 .settings td { font-family: ui-monospace, monospace; font-size: .85rem; overflow-wrap: anywhere; }
 """
@@ -67,7 +71,9 @@ def html(experiment: Mapping[str, Any], drawings: Mapping[str, str] | None = Non
         heading = escape(_TITLES.get(name, name))
         parts.append(f"<section><h2>{heading}</h2><figure>{inline(svg, name, heading)}</figure></section>")
     parts += [to_html(grid) for grid in others]
-    parts.append(f"<section><h2>Reward model</h2><p>{escape(tables.reward_model_line(experiment))}</p></section>")
+    parts.append("<section><h2>Reward model</h2>")
+    parts += [f"<p>{name}: {escape(line)}</p>" for name, line in tables.reward_model_lines(experiment)]
+    parts.append("</section>")
     parts.append(_samples(experiment))
     parts.append(f'<div class="settings">{to_html(tables.settings_grid(experiment))}</div>')
     parts.append(f'<div class="settings">{to_html(tables.fingerprints_grid(experiment))}</div>')
@@ -102,8 +108,12 @@ def _samples(experiment: Mapping[str, Any]) -> str:
     for number, sample in enumerate(experiment["samples"]):
         # The first few are open, so that a reader sees at once what improved.
         opened = " open" if number < 3 else ""
-        question = f"{escape(sample['suite'])}: {escape(sample['question'])}"
-        parts.append(f'<details{opened}><summary>{question}</summary><div class="wide"><table><tbody>')
+        question = samples.asked(sample)
+        line = shorten(" ".join(question.split()), _SUMMARY_CHARACTERS)
+        parts.append(f"<details{opened}><summary>{escape(sample['suite'])}: {escape(line)}</summary>")
+        if line != question:
+            parts.append(f'<p class="question">{escape(question)}</p>')
+        parts.append('<div class="wide"><table><tbody>')
         for row in experiment["rows"]:
             text, score = (escape(part) for part in samples.shown(sample["replies"].get(row["name"])))
             parts.append(f'<tr><th scope="row">{escape(row["name"])}</th><td>{score}</td><td>{text}</td></tr>')

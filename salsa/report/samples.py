@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from salsa.evaluation.scores import ScoredReply
-from salsa.report.markup import escape
+from salsa.report.markup import escape, quote, shorten, visible
 
 MISSING = "missing"
+# Of longer texts the middle is left out where people read them side by side; `experiment.json` has all of it.
+QUESTION_CHARACTERS = 1200
+REPLY_CHARACTERS = 800
 
 
 def choose(
@@ -36,12 +39,19 @@ def choose(
                     "prompt_id": prompt.prompt_id,
                     "question": prompt.question,
                     "replies": {
-                        row: {"text": "\n".join(reply.replies), "judge": reply.judge, "ended": reply.ended}
+                        row: {"text": in_turns(reply.replies), "judge": reply.judge, "ended": reply.ended}
                         for row, reply in replies.items()
                     },
                 }
             )
     return chosen
+
+
+def in_turns(texts: Sequence[str]) -> str:
+    """Return the texts of several turns as one, each marked with its number; a single one as it is."""
+    if len(texts) == 1:
+        return texts[0]
+    return "\n".join(f"turn {number}: {text}" for number, text in enumerate(texts, start=1))
 
 
 def markdown(experiment: Mapping[str, Any]) -> str:
@@ -55,7 +65,7 @@ def markdown(experiment: Mapping[str, Any]) -> str:
     for number, sample in enumerate(experiment["samples"], start=1):
         lines = [
             f"## {number}. {escape(sample['suite'])}",
-            f"> {escape(sample['question'])}",
+            quote(asked(sample)),
             "",
             "| model | score | reply |",
             "|---|---:|---|",
@@ -67,11 +77,16 @@ def markdown(experiment: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def asked(sample: Mapping[str, Any]) -> str:
+    """Return a sample's question as a reader sees it."""
+    return shorten(visible(sample["question"].strip()), QUESTION_CHARACTERS)
+
+
 def shown(reply: Mapping[str, Any] | None) -> tuple[str, str]:
     """Return a reply's text (marked where it was cut) and its score as a reader sees them."""
     if reply is None:
         return MISSING, MISSING
-    text = reply["text"] if reply["text"].strip() else "(empty)"
+    text = shorten(visible(reply["text"].strip()), REPLY_CHARACTERS) or "(empty)"
     score = MISSING if reply["judge"] is None else f"{reply['judge']:.2f}"
     return text if reply.get("ended", True) else f"{text} ✂", score
 

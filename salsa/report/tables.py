@@ -36,7 +36,8 @@ def terminal(experiment: Mapping[str, Any]) -> Group:
     parts: list[Any] = [heading, Text("")]
     for grid in grids(experiment):
         parts.append(TerminalTable(grid))
-    parts.append(Text.assemble(("Reward model: ", "bold"), reward_model_line(experiment)))
+    for name, line in reward_model_lines(experiment):
+        parts.append(Text.assemble((f"{name}: ", "bold"), line))
     parts.append(Text(experiment["note"], "yellow"))
     parts += [Text(f"Warning: {warning}", "red") for warning in experiment["warnings"]]
     return Group(*parts)
@@ -64,9 +65,17 @@ def main(experiment: Mapping[str, Any]) -> Grid:
     caption = (
         f"With {experiment['level']:.0%} intervals (questions resampled by cluster); bold: best of the column. "
         f"Win rate: win + tie / 2; scores within {judge['tie_margin']:g} are a tie."
+        f"{_left_out(experiment)}"
     )
     title = f"{judge['name'].capitalize()} of each model on each suite, and its win rates"
     return Grid(title, caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
+
+
+def _left_out(experiment: Mapping[str, Any]) -> str:
+    """Return a sentence on the prompts that no model could be asked, or nothing."""
+    counts = experiment.get("left_out", {})
+    parts = [f"{each['too_long']} of {each['prompts']} prompts of {suite}" for suite, each in counts.items()]
+    return f" Left out as longer than the context: {', '.join(parts)}." if parts else ""
 
 
 def win_rates(experiment: Mapping[str, Any]) -> list[Grid]:
@@ -101,7 +110,10 @@ def replies(experiment: Mapping[str, Any]) -> Grid:
         cells = [suite_cell(row, suite, kind) for kind in kinds for suite in experiment["suites"]]
         # The terminal has no room for these intervals; Markdown, HTML and CSV give them.
         rows.append([named(row), *(replace(cell, spread="") for cell in cells)])
-    caption = "A high score of the reward model that was optimised is no evidence of better replies; the judge is."
+    caption = (
+        "A high score of the reward model that was optimised is no evidence of better replies; the judge is. "
+        "Normalised: SFT1's finished replies have mean 0 and standard deviation 1; a reply without end gets a fixed score."
+    )
     return Grid("Replies", caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
 
 
@@ -115,9 +127,7 @@ def divergence(experiment: Mapping[str, Any]) -> Grid:
     for anchor in anchors:
         columns += [Column(f"to {anchor}", "KL in nats a reply: k1 (k3)")]
         metrics.append(METRICS["k1"])
-    taxes = ["perplexity"]
-    if any(row["tax"] is None or row["tax"]["recall"] is not None for row in experiment["rows"]):
-        taxes.insert(0, "recall")
+    taxes = ["recall", "perplexity"] if has_facts(experiment) else ["perplexity"]
     for tax in taxes:
         columns.append(Column("recall, %" if tax == "recall" else tax, "alignment tax"))
         metrics.append(METRICS[tax])
@@ -132,16 +142,30 @@ def divergence(experiment: Mapping[str, Any]) -> Grid:
     caption = (
         "KL(model || anchor) on the model's own replies at temperature 1, with l the log-ratio of a token: "
         "k1 = sum of l (with its interval), k3 = sum of exp(-l) - 1 + l. "
-        "Recall: share of the facts that are completed rightly. Perplexity: on text never trained on."
+        f"{'Recall: share of the facts that are completed rightly. ' if 'recall' in taxes else ''}"
+        "Perplexity: on text never trained on."
     )
     return Grid(
         "Training, KL and alignment tax", caption, columns, mark_best(rows, metrics), sections(experiment["rows"])
     )
 
 
-def reward_model_line(experiment: Mapping[str, Any]) -> str:
-    """Return one line on the reward model: accuracy, calibration, and correlation with the judge where there is one."""
-    report = experiment["reward_model"]
+def has_facts(experiment: Mapping[str, Any]) -> bool:
+    """Return whether recall applies: where the data bring no facts, no model has any, and its column is left out."""
+    return any(row["tax"] is None or row["tax"]["recall"] is not None for row in experiment["rows"])
+
+
+def reward_model_lines(experiment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the name and one line on the reward model and, where a second one judges, on that one too."""
+    named_lines = [("Reward model (optimised)", reward_model_line(experiment["reward_model"], experiment["judge"]))]
+    if experiment.get("judge_model"):
+        line = reward_model_line(experiment["judge_model"], experiment["judge"])
+        named_lines.append(("Judge (second reward model, trained on other pairs)", line))
+    return named_lines
+
+
+def reward_model_line(report: Mapping[str, Any] | None, judge: Mapping[str, Any]) -> str:
+    """Return one line on a reward model: accuracy, calibration, and correlation with the judge where that is gold."""
     if report is None:
         return "missing"
     accuracy = measured(report["accuracy"], Metric("accuracy", "%", 1, 100.0))
@@ -153,7 +177,7 @@ def reward_model_line(experiment: Mapping[str, Any]) -> str:
         f"Brier score {_plain(report['brier'])}",
         "no gold score to correlate with"
         if report["correlation"] is None
-        else f"correlation with {experiment['judge']['name']} {_plain(report['correlation'])}",
+        else f"correlation with {judge['name']} {_plain(report['correlation'])}",
     ]
     return "; ".join(parts) + "."
 
@@ -229,7 +253,8 @@ def markdown(experiment: Mapping[str, Any]) -> str:
     parts = [f"# {escape(experiment['title'])}", f"Model: {escape(experiment['model'])}.", experiment["note"]]
     parts += [f"Warning: {escape(warning)}." for warning in experiment["warnings"]]
     parts += [to_markdown(grid).rstrip() for grid in grids(experiment)]
-    parts += ["## Reward model", escape(reward_model_line(experiment))]
+    parts.append("## Reward model")
+    parts += [f"{name}: {escape(line)}" for name, line in reward_model_lines(experiment)]
     parts += [to_markdown(settings_grid(experiment)).rstrip(), to_markdown(fingerprints_grid(experiment)).rstrip()]
     return "\n\n".join(parts) + "\n"
 
@@ -250,10 +275,10 @@ def fingerprints_grid(experiment: Mapping[str, Any]) -> Grid:
         found += [(f"KL to {anchor}", estimate.get("fingerprint", "")) for anchor, estimate in row["kl"].items()]
         found.append(("alignment tax", (row["tax"] or {}).get("fingerprint", "")))
         rows += [[Cell(row["name"], tone="name"), Cell(part), Cell(value)] for part, value in found if value]
-    if experiment["reward_model"] and experiment["reward_model"].get("fingerprint"):
-        rows.append(
-            [Cell("reward model", tone="name"), Cell("report"), Cell(experiment["reward_model"]["fingerprint"])]
-        )
+    for name, key in (("reward model", "reward_model"), ("judge model", "judge_model")):
+        report = experiment.get(key) or {}
+        if report.get("fingerprint"):
+            rows.append([Cell(name, tone="name"), Cell("report"), Cell(report["fingerprint"])])
     columns = [Column("model", left=True), Column("part", left=True), Column("fingerprint", left=True)]
     return Grid("Fingerprints", f"Experiment: {experiment['fingerprint']}", columns, rows)
 
@@ -286,13 +311,18 @@ def tidy(experiment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 name = f"kl_{estimator}_to_{anchor}"
                 yield _record(row["name"], "", name, kl.get(estimator), kl.get("fingerprint", ""))
         tax = row["tax"] or {}
-        for metric in ("recall", "perplexity"):
+        for metric in ("recall", "perplexity") if has_facts(experiment) else ("perplexity",):
             yield _record(row["name"], "", metric, {"value": tax.get(metric)}, tax.get("fingerprint", ""))
-    report = experiment["reward_model"] or {}
-    yield _record("reward model", "", "accuracy", report.get("accuracy"), report.get("fingerprint", ""))
+    yield from _of_reward_model("reward model", experiment["reward_model"] or {})
+    if experiment.get("judge_model"):
+        yield from _of_reward_model("judge model", experiment["judge_model"])
+
+
+def _of_reward_model(name: str, report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    origin = report.get("fingerprint", "")
+    yield _record(name, "", "accuracy", report.get("accuracy"), origin)
     for metric in ("brier", "ece", "correlation"):
-        value = {"value": report.get(metric), "n": report.get("pairs")}
-        yield _record("reward model", "", metric, value, report.get("fingerprint", ""))
+        yield _record(name, "", metric, {"value": report.get(metric), "n": report.get("pairs")}, origin)
 
 
 def _record(row: str, suite: str, metric: str, estimate: Mapping[str, Any] | None, fingerprint: str) -> dict[str, Any]:

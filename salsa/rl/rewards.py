@@ -46,10 +46,7 @@ class RewardScorer:
 
     def rewards(self, sequences: Sequences, ended: Tensor) -> Tensor:
         """Return the rewards [rows] of replies: the normalised score, or `missing_end_score` where `ended` is false."""
-        return self.replace_unended(self.scores(sequences), ended)
-
-    def replace_unended(self, scores: Tensor, ended: Tensor) -> Tensor:
-        """Return normalised scores [rows] with those of replies without an end token replaced."""
+        scores = self.scores(sequences)
         return torch.where(ended.to(scores.device), scores, self.missing_end_score)
 
     def to(self, device: torch.device) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RevisionNotFoundError
 
 from salsa.data.hub import ingest_hub, open_set
 from salsa.data.ingestion import IngestSettings
@@ -91,6 +93,16 @@ def test_without_network_the_user_hears_within_a_second(
     assert "HuggingFaceH4/ultrachat_200k (split train_sft)" in str(raised.value)
     assert "HuggingFaceH4/ultrafeedback_binarized (split test_prefs)" in str(raised.value)
     assert "Give a local folder" in str(raised.value)
+
+
+def test_what_the_hub_does_not_have_is_said_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: HfApi, name: str, **_: Any) -> None:
+        raise RevisionNotFoundError.__new__(RevisionNotFoundError, "refused")
+
+    monkeypatch.setattr("salsa.data.sets.obstacle", lambda: "")
+    monkeypatch.setattr(HfApi, "dataset_info", refuse)
+    with pytest.raises(DataError, match="data set owner/set has no revision v9; null takes the newest"):
+        check_sets([HubSet("owner/set", "train", ("prompt",), "v9")])
 
 
 @pytest.mark.parametrize(

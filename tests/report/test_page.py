@@ -101,6 +101,17 @@ def test_all_text_is_escaped() -> None:
     assert "".join(markup.text).count(evil) > 10
 
 
+def test_long_questions_stand_under_a_line_that_sums_them_up() -> None:
+    experiment = factory.experiment()
+    experiment["samples"][0]["question"] = "user: hello\nassistant: yes ?\n" + "user: long \x07 " * 20
+    text = page.html(experiment, {})
+    summary = text[text.index("<summary>") : text.index("</summary>")]
+    assert "characters left out…" in summary
+    assert len(summary) < 200
+    assert '<p class="question">user: hello\nassistant: yes ?\nuser: long \\x07 user' in text
+    assert text.count('<p class="question">') == 1
+
+
 def test_without_drawings_the_figures_are_drawn() -> None:
     experiment = factory.experiment()
     experiment["curves"] = {}

@@ -45,13 +45,32 @@ def test_markdown_shows_every_reply_beside_its_score() -> None:
     sample["replies"]["SFT2"] = {"text": " ", "judge": None, "ended": True}
     del sample["replies"]["PPO"]
     text = samples.markdown(experiment)
-    assert "> is a \\| b ?<br>&lt;i&gt;" in text
+    assert "> is a \\| b ?<br>\n> &lt;i&gt;\n" in text
     assert "| SFT1 | 0.50 | \\*loud\\* \\| &lt;b&gt; ✂ |" in text
     assert "| SFT2 | missing | (empty) |" in text
     assert "| PPO | missing | missing |" in text
     assert text.count("\n## ") == 20
     two_turns = experiment["samples"][5]["replies"]["SFT1"]["text"]
+    assert two_turns.startswith("turn 1: ")
+    assert "\nturn 2: " in two_turns
     assert two_turns.replace("\n", "<br>") in text
+
+
+def test_long_and_nonsensical_texts_are_cut_and_made_visible() -> None:
+    experiment = factory.experiment()
+    sample = experiment["samples"][0]
+    sample["question"] = "\n".join(["begin", "- a | b", *["word " * 20] * 50, "1. end ?"])
+    sample["replies"]["SFT1"] = {"text": "\x1b[31mred\x00 \u202e \ufffd" + "x" * 2000, "judge": 0.5, "ended": True}
+    text = samples.markdown(experiment)
+    question = text[text.index("> begin") :].split("\n\n")[0]
+    assert "> \\- a \\| b<br>" in question
+    assert "characters left out…" in question
+    assert question.endswith("> &#49;. end ?")
+    assert len(question) < 1500
+    reply = next(line for line in text.splitlines() if line.startswith("| SFT1 "))
+    assert "\\\\x1b\\[31mred\\\\x00 \\\\u202e \ufffdxxx" in reply
+    assert "characters left out…" in reply
+    assert len(reply) < 1000
 
 
 def test_the_flat_table_has_a_reply_and_a_score_for_each_model() -> None:

@@ -58,7 +58,7 @@ def test_missing_cells_say_so() -> None:
     ]
     divergence = tables.divergence(experiment).rows[4]
     assert [cell.text for cell in divergence[4:]] == ["missing"] * 5
-    assert "Reward model: missing" in printed(experiment)
+    assert "Reward model (optimised): missing" in printed(experiment)
     assert "| missing |" in tables.markdown(experiment)
 
 
@@ -99,6 +99,8 @@ def test_recall_is_left_out_where_there_are_no_facts() -> None:
         row["tax"]["recall"] = None
     assert [column.heading for column in tables.divergence(experiment).columns][-1] == "perplexity"
     assert "recall" not in [column.heading.split(",")[0] for column in tables.divergence(experiment).columns]
+    assert "ecall" not in tables.divergence(experiment).caption
+    assert "recall" not in {record["metric"] for record in tables.tidy(experiment)}
     experiment["rows"][0]["tax"]["recall"] = 0.9
     assert [row[-2].text for row in tables.divergence(experiment).rows] == ["90.0"] + ["missing"] * 6
 
@@ -106,7 +108,24 @@ def test_recall_is_left_out_where_there_are_no_facts() -> None:
 def test_without_gold_the_reward_model_line_says_so() -> None:
     experiment = factory.experiment()
     experiment["reward_model"]["correlation"] = None
-    assert "no gold score to correlate with" in tables.reward_model_line(experiment)
+    assert "no gold score to correlate with" in printed(experiment)
+
+
+def test_a_second_reward_model_that_judges_is_told_apart_from_the_optimised_one() -> None:
+    experiment = factory.experiment()
+    assert "Judge (second" not in printed(experiment)
+    experiment["judge_model"] = experiment["reward_model"] | {"pairs": 77}
+    for text in (printed(experiment), tables.markdown(experiment)):
+        assert "Judge (second reward model, trained on other pairs): pairwise accuracy 74.8 %" in text
+        assert "77 held-out pairs" in text
+    assert {record["row"] for record in tables.tidy(experiment)} >= {"reward model", "judge model"}
+
+
+def test_prompts_that_no_model_could_be_asked_are_told() -> None:
+    experiment = factory.experiment()
+    assert "longer than the context" not in tables.main(experiment).caption
+    experiment["left_out"] = {"hard": {"prompts": 80, "too_long": 6}}
+    assert "Left out as longer than the context: 6 of 80 prompts of hard." in tables.main(experiment).caption
 
 
 def test_many_suites_and_opponents_get_a_table_each() -> None:

@@ -241,6 +241,13 @@ def test_dropout_is_off(tmp_path):
     assert metrics(tmp_path)[0]["policy/first_ratio_deviation"] < 1e-5
 
 
+def test_reduced_precision_is_seen_in_the_first_ratios(tmp_path):
+    run(build(steps=2), tmp_path, precision="bf16-mixed")
+    for line in metrics(tmp_path):
+        assert 1e-5 < line["policy/first_ratio_deviation"] < 0.05
+        assert line["policy/ratio_deviation"] > line["policy/first_ratio_deviation"]
+
+
 def test_learning_rates_climb_then_fall(tmp_path):
     run(build(steps=6, warmup_steps=2, critic_learning_rate=6e-3), tmp_path)
     rates = [line["policy/learning_rate"] for line in metrics(tmp_path)]

@@ -9,8 +9,8 @@ import torch
 from pipelines.work import Work
 from salsa.data.conversation import Prompt
 from salsa.models.families import load_scalar, load_tokenizer
+from salsa.models.sequences import pack
 from salsa.rl.rewards import RewardScorer
-from salsa.rl.sequences import pack
 from salsa.store.artifact import Artifact
 
 

@@ -22,9 +22,9 @@ from salsa.data.conversation import Prompt
 from salsa.data.lengths import fit_prompts
 from salsa.evaluation.statistics import cluster_bootstrap_means, clustered_standard_error
 from salsa.models.families import load_causal, load_tokenizer
+from salsa.models.scoring import reply_logps
+from salsa.models.sequences import Sequences, pack, reply_mask
 from salsa.rl.objectives import k1, k3
-from salsa.rl.scoring import reply_logps
-from salsa.rl.sequences import Sequences, pack, reply_mask
 from salsa.rl.trace import read_trace
 
 ANCHORS = "anchors.json"

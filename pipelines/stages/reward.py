@@ -15,8 +15,8 @@ from salsa.data.lengths import fit_prompts
 from salsa.evaluation.calibration import calibration
 from salsa.models.families import load_causal, load_tokenizer, save
 from salsa.models.heads import reward_from_causal
-from salsa.rl.scoring import sequence_scores
-from salsa.rl.sequences import pack
+from salsa.models.scoring import sequence_scores
+from salsa.models.sequences import pack
 from salsa.training.batches import batch_indices
 from salsa.training.preference import RewardModeling, collate_pairs, preference_margins
 

@@ -16,6 +16,9 @@ from salsa.report.terminal import TerminalTable
 
 Row = Mapping[str, Any]
 _BEFORE_RL = ("ingredient", "soup")
+_NORMALISED = (
+    " Normalised: SFT1's finished replies have mean 0 and standard deviation 1; a reply without end gets a fixed score."
+)
 
 
 def grids(experiment: Mapping[str, Any]) -> list[Grid]:
@@ -65,10 +68,14 @@ def main(experiment: Mapping[str, Any]) -> Grid:
     caption = (
         f"With {experiment['level']:.0%} intervals (questions resampled by cluster); bold: best of the column. "
         f"Win rate: win + tie / 2; scores within {judge['tie_margin']:g} are a tie."
-        f"{_left_out(experiment)}"
+        f"{_NORMALISED if _judge_is_normalised(experiment) else ''}{_left_out(experiment)}"
     )
     title = f"{judge['name'].capitalize()} of each model on each suite, and its win rates"
     return Grid(title, caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
+
+
+def _judge_is_normalised(experiment: Mapping[str, Any]) -> bool:
+    return experiment["judge"]["unit"] == METRICS["reward"].unit
 
 
 def _left_out(experiment: Mapping[str, Any]) -> str:
@@ -111,8 +118,8 @@ def replies(experiment: Mapping[str, Any]) -> Grid:
         # The terminal has no room for these intervals; Markdown, HTML and CSV give them.
         rows.append([named(row), *(replace(cell, spread="") for cell in cells)])
     caption = (
-        "A high score of the reward model that was optimised is no evidence of better replies; the judge is. "
-        "Normalised: SFT1's finished replies have mean 0 and standard deviation 1; a reply without end gets a fixed score."
+        "A high score of the reward model that was optimised is no evidence of better replies; the judge is."
+        f"{'' if _judge_is_normalised(experiment) else _NORMALISED}"
     )
     return Grid("Replies", caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from salsa import seeds
+from salsa.models.layout import Layout, layouts
+from salsa.models.scoring import reply_values, token_logps, token_values
+from salsa.models.sequences import Sequences, reply_mask
 from salsa.rl.advantages import gae, token_rewards, whiten
-from salsa.rl.layout import Layout, layouts
 from salsa.rl.objectives import PolicyLoss, ValueLoss, k1, k3, policy_loss, value_loss
 from salsa.rl.references import Reference
 from salsa.rl.rewards import RewardScorer
 from salsa.rl.rollout import Rollout, generate
-from salsa.rl.scoring import reply_values, token_logps, token_values
-from salsa.rl.sequences import Sequences, reply_mask
 from salsa.rl.settings import PPOSettings
 from salsa.rl.trace import Trace, trace_path, write_trace
 from salsa.training.batches import batch_indices

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from salsa.rl.scoring import MICRO_BATCH_TOKENS, reply_logps
-from salsa.rl.sequences import Sequences
+from salsa.models.scoring import MICRO_BATCH_TOKENS, reply_logps
+from salsa.models.sequences import Sequences
 
 
 class Reference(Protocol):

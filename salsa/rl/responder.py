@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from transformers import PreTrainedModel
 
 from salsa import seeds
+from salsa.models.scoring import MICRO_BATCH_TOKENS
 from salsa.rl.rollout import generate
-from salsa.rl.scoring import MICRO_BATCH_TOKENS
 
 
 class Reply(NamedTuple):

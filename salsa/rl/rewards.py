@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from salsa.rl.scoring import MICRO_BATCH_TOKENS, sequence_scores
-from salsa.rl.sequences import Sequences
+from salsa.models.scoring import MICRO_BATCH_TOKENS, sequence_scores
+from salsa.models.sequences import Sequences
 
 
 class RewardScorer:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from salsa.models.scoring import MICRO_BATCH_TOKENS, precise
+from salsa.models.sequences import Sequences, reply_mask
 from salsa.rl.cache import ReservedCache
-from salsa.rl.scoring import MICRO_BATCH_TOKENS, precise
-from salsa.rl.sequences import Sequences, reply_mask
 
 _LARGE_VOCABULARY = 4096
 """Above this many words a running sum of float32 probabilities is off by more than the rarest of them."""

@@ -9,8 +9,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from salsa.models.sequences import Sequences
 from salsa.rl.rollout import Rollout
-from salsa.rl.sequences import Sequences
 
 
 class Trace(NamedTuple):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from salsa.rl.layout import fill_bins
+from salsa.models.layout import fill_bins
 from salsa.training.optimiser import OptimiserSettings
 from salsa.training.supervised import Supervised
 

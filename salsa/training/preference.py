@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from salsa.rl.layout import fill_bins
-from salsa.rl.scoring import sequence_scores
-from salsa.rl.sequences import Sequences, pack
+from salsa.models.layout import fill_bins
+from salsa.models.scoring import sequence_scores
+from salsa.models.sequences import Sequences, pack
 from salsa.training.optimiser import OptimiserSettings
 from salsa.training.supervised import Supervised
 

@@ -215,7 +215,7 @@ def test_the_experiment_reaches_its_table_from_published_weights(ran: Ran, famil
     assert rows["SFT1"]["kl"]["SFT1"]["k1"]["value"] == pytest.approx(0, abs=1e-5)
     assert rows["SFT1"]["kl"]["SFT2"]["k1"]["value"] != 0
     assert experiment["reward_model"]["accuracy"]["value"] > 0.5
-    assert experiment["judge"]["name"] == "second reward model"
+    assert "second reward model" in experiment["judge"]["name"]
     assert len(experiment["samples"]) > 0
 
 

@@ -3,10 +3,10 @@ import copy
 import pytest
 import torch
 
+from salsa.models.sequences import pack, reply_mask
 from salsa.rl.ppo import PPO, PPOSettings
 from salsa.rl.references import FrozenReference
 from salsa.rl.rewards import RewardScorer
-from salsa.rl.sequences import pack, reply_mask
 from salsa.rl.trace import Trace, read_trace
 from salsa.training.loop import CHECKPOINT, fit
 from salsa.training.metrics import JsonLines, read_metrics

@@ -1,8 +1,8 @@
 import torch
 
+from salsa.models.scoring import reply_logps
+from salsa.models.sequences import pack
 from salsa.rl.references import FrozenReference
-from salsa.rl.scoring import reply_logps
-from salsa.rl.sequences import pack
 from tests.rl.tiny import PAD, causal, replies, texts
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from salsa.models.scoring import sequence_scores
+from salsa.models.sequences import pack
 from salsa.rl.rewards import RewardScorer
-from salsa.rl.scoring import sequence_scores
-from salsa.rl.sequences import pack
 from tests.rl.tiny import PAD, replies, scalar, texts
 
 SEQUENCES = pack(texts(0, 4), replies(1, 4), PAD)

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from salsa.models.scoring import reply_logps
+from salsa.models.sequences import reply_mask
 from salsa.rl.rollout import choose, generate
-from salsa.rl.scoring import reply_logps
-from salsa.rl.sequences import reply_mask
 from tests.rl.tiny import BOS, EOS, FAMILIES, PAD, WORDS, causal, in_float64, texts
 
 MAX_NEW = 16

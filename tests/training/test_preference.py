@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from salsa.models.heads import reward_from_causal
-from salsa.rl.scoring import sequence_scores
-from salsa.rl.sequences import pack
+from salsa.models.scoring import sequence_scores
+from salsa.models.sequences import pack
 from salsa.training.batches import batch_indices
 from salsa.training.optimiser import OptimiserSettings
 from salsa.training.preference import RewardModeling, collate_pairs, pair_scores, preference_margins

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from salsa.rl.layout import Layout, layouts
-from salsa.rl.sequences import Sequences
+from salsa.models.layout import Layout, layouts
+from salsa.models.sequences import Sequences
 
 MICRO_BATCH_TOKENS = 2048
 """Most slots (padding included) of one forward pass; more than fits the processor's cache makes it slower."""

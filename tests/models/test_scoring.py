@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from salsa.rl.layout import layouts
+from salsa.models.layout import layouts
+from salsa.models.scoring import reply_logps, reply_values, sequence_scores, token_logps, token_values
+from salsa.models.sequences import Sequences, pack, reply_mask
 from salsa.rl.objectives import policy_loss, value_loss
-from salsa.rl.scoring import reply_logps, reply_values, sequence_scores, token_logps, token_values
-from salsa.rl.sequences import Sequences, pack, reply_mask
 from tests.rl.tiny import FAMILIES, PAD, WINDOW, WORDS, causal, in_float64, replies, scalar, texts
 
 ROWS = 9

@@ -2,8 +2,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salsa.rl.layout import fill_bins, layouts
-from salsa.rl.sequences import pack
+from salsa.models.layout import fill_bins, layouts
+from salsa.models.sequences import pack
 from tests.rl.tiny import PAD, replies, texts
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=40)

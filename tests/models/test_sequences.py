@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from salsa.rl.sequences import Sequences, pack, reply_mask
+from salsa.models.sequences import Sequences, pack, reply_mask
 
 
 def test_pack_joins_prompt_and_reply_without_a_gap():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from salsa.rl.sequences import Sequences
+from salsa.models.sequences import Sequences
 
 
 class Layout(NamedTuple):

@@ -59,7 +59,9 @@ class Display:
         getattr(self, f"_on_{event['event']}")(event)
 
     def _line(self, mark: str, name: str, right: str, says: str, style: str) -> None:
-        self.console.print(f"[{style}]{mark}[/] {escape(name):<40} [dim]{right:>9}[/]  {escape(says)}", highlight=False)
+        line = f"[{style}]{mark}[/] {escape(name):<40} [dim]{right:>9}[/]  {escape(says)}"
+        # What failed is not wrapped here: a path in it must stay in one piece to be copied.
+        self.console.print(line, highlight=False, soft_wrap=mark == "✗")
 
     def _on_stored(self, event: dict[str, Any]) -> None:
         fingerprint = event["fingerprint"]
@@ -98,9 +100,15 @@ class Display:
 
     def _on_failed(self, event: dict[str, Any]) -> None:
         self._end(event["fingerprint"])
+        alike = next((earlier for earlier in self.failures if earlier["error"] == event["error"]), None)
         self.failures.append(event)
+        if alike is not None:
+            self._line("✗", event["stage"], "failed", f"for the same reason as {alike['stage']}", "bold red")
+            return
         self._line("✗", event["stage"], "failed", event["error"], "bold red")
-        self.console.print(f"  [red]traceback and details:[/] {escape(event['record'])}", highlight=False)
+        self.console.print(
+            f"  [red]traceback and details:[/] {escape(event['record'])}", highlight=False, soft_wrap=True
+        )
 
     def _on_blocked(self, event: dict[str, Any]) -> None:
         if event["fingerprint"] not in self._ended:

@@ -20,7 +20,6 @@ from pipelines.display import Display
 from pipelines.experiment import Experiment, build
 from pipelines.pool import Pool, WorkerDied
 from pipelines.schema import parse
-from pipelines.tracking import mode_of
 from pipelines.work import Execution
 from salsa.data.rows import DataError
 from salsa.store.artifact import Artifact, Store
@@ -168,10 +167,11 @@ def _say_how_it_went(
     config: Config, computed: int, experiment: Experiment, folder: Path, console: Console, seconds: float
 ) -> None:
     console.print(f"{computed} stages computed, {len(experiment.plan) - computed} from the store, {seconds:.1f} s")
-    tracker = {"name": config.logger.name.value, "mode": config.logger.mode.value}
-    if computed and mode_of(tracker) == "offline":
-        runs = _relative(Path(config.outputs.dir).resolve() / "wandb")
-        console.print(f"W&B runs are offline; to upload them: [bold]wandb sync {escape(str(runs))}/offline-run-*[/]")
+    runs = Path(config.outputs.dir).resolve() / "wandb"
+    started = time.time() - seconds
+    if any(run.stat().st_mtime >= started for run in runs.glob("offline-run-*")):
+        shown = escape(str(_relative(runs)))
+        console.print(f"W&B runs are offline; to upload them: [bold]wandb sync {shown}/offline-run-*[/]")
 
 
 def _leave_result(folder: Path) -> None:

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
-from pipelines.configuration import Accelerator, Config, Origin
+from pipelines.configuration import Accelerator, Config, ConfigurationError, Origin
 from pipelines.sources import UltraData
+from pipelines.tracking import logged_in, mode_of
 from salsa.hub import is_local
 
 CPU_BYTES = 2 * 10**9
@@ -29,18 +30,28 @@ def check(config: Config) -> None:
 
 def problems(config: Config) -> list[str]:
     """Return what is missing, and what to do about each."""
-    checks: list[Callable[[Config], list[str]]] = []
+    checks: list[Callable[[Config], list[str]]] = [_tracker]
     if config.compute.accelerator is Accelerator.gpu:
         checks.append(_gpu)
     if config.scale.source is Origin.hub:
         checks.append(_weights)
     if isinstance(config.data, UltraData):
         checks += [_demonstrations, _preferences]
-    if not checks:
-        return []
     # Side by side, because each may wait half a second for a hub that does not answer.
     with ThreadPoolExecutor(len(checks)) as pool:
         return [problem for found in pool.map(lambda check: check(config), checks) for problem in found]
+
+
+def _tracker(config: Config) -> list[str]:
+    try:
+        mode = mode_of({"name": config.logger.name.value, "mode": config.logger.mode.value})
+    except ConfigurationError as error:
+        return [str(error)]
+    if mode == "online" and not logged_in():
+        return [
+            "logger.mode=online: not logged in to W&B; run `wandb login`, or use logger.mode=offline or logger=none"
+        ]
+    return []
 
 
 def gpu_problem() -> str:

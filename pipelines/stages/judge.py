@@ -8,6 +8,7 @@ from pipelines.scoring import judge_scores, load_scorer
 from pipelines.stages.respond import RESPONSES
 from pipelines.work import Work
 from salsa.data.conversation import Message, Prompt
+from salsa.data.source import Source
 from salsa.evaluation.scores import ScoredReply, write
 from salsa.report.samples import in_turns
 
@@ -35,8 +36,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
             cluster=prompt.cluster or prompt.id,
             category=prompt.category,
             suite=work.config["suite"],
-            question=_shown(prompt),
-            replies=replies[index],
+            question=_shown(work.source, prompt),
+            replies=tuple(work.source.display(text) for text in replies[index]),
             judge=judged[index],
             reward=reward[index],
             length=length[index],
@@ -68,8 +69,8 @@ def _prompt(row: dict[str, Any]) -> Prompt:
     return Prompt(**(row | {"context": context, "questions": tuple(row["questions"])}))
 
 
-def _shown(prompt: Prompt) -> str:
+def _shown(source: Source, prompt: Prompt) -> str:
     """Return a prompt as a person reads it: who says what where there is a context, which turn where there are some."""
-    before = [f"{message.role}: {message.content}" for message in prompt.context]
-    questions = in_turns(prompt.questions)
+    before = [f"{message.role}: {source.display(message.content)}" for message in prompt.context]
+    questions = in_turns([source.display(question) for question in prompt.questions])
     return "\n".join([*before, f"user: {questions}" if before else questions])

@@ -70,6 +70,7 @@ def _send(work: Work, experiment: dict[str, Any], drawn: Any) -> None:
     records = list(tables.tidy(experiment))
     if records:
         work.tracked.table("results", list(records[0]), [list(record.values()) for record in records])
+    work.tracked.curves(experiment["curves"])
     work.tracked.images([path for path in drawn if path.suffix == ".png"])
 
 

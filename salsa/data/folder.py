@@ -84,3 +84,7 @@ class FolderSource:
 
     def _file(self, name: str) -> RecordFile:
         return RecordFile(self.folder / f"{name}.jsonl")
+
+    def display(self, text: str) -> str:
+        """Return the text: it is written for people already."""
+        return text

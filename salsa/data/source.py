@@ -52,3 +52,7 @@ class Source(Protocol):
     def gold(self, prompt: Prompt, replies: tuple[str, ...], ended: tuple[bool, ...]) -> float | None:
         """Return the programmatic judge's reward, the mean over the turns; None where there is no such judge."""
         ...
+
+    def display(self, text: str) -> str:
+        """Return a question or reply as a person reads it; what models and judges see stays as it is."""
+        ...

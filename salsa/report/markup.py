@@ -12,6 +12,8 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
+_WORD = 30  # characters within which a cut moves to the end of a word
+
 
 def visible(text: str) -> str:
     """Return text with line breaks as newlines, and characters that no reader would see as escapes such as `\\x1b`."""
@@ -24,11 +26,14 @@ def _as_escape(found: re.Match[str]) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return text of about `limit` characters: of a longer one the middle is left out, and it is said how much."""
+    """Return text of about `limit` characters: the middle of a longer one is left out, and it is said how much."""
     if len(text) <= limit:
         return text
     half = limit // 2
-    start, end = text[:half].rstrip(), text[-half:].lstrip()
+    space = text.rfind(" ", max(0, half - _WORD), half)
+    start = text[: space if space >= 0 else half]
+    begin = len(text) - half
+    end = text[text.find(" ", begin, begin + _WORD) + 1 or begin :]
     return f"{start} […{len(text) - len(start) - len(end):,} characters left out…] {end}"
 
 

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 def command(*arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "WANDB_MODE": "offline", "COLUMNS": "160"}
     done = subprocess.run(
-        [sys.executable, "run.py", *SMALL, *arguments],
+        [sys.executable, "run.py", *arguments, *SMALL],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -76,7 +76,7 @@ def test_one_command_ends_in_a_table_and_leaves_it_on_disk(first: tuple[Path, st
             "reward",
             "length",
             "unfinished",
-            "win_rate",
+            "win_rate_vs_PPO",
         }
 
 

@@ -26,13 +26,14 @@ class OfflineRun:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+    axes: dict[str, str] = field(default_factory=dict)
+    """What each metric is drawn over."""
     exit_code: int | None = None
 
     def table(self, key: str) -> dict[str, Any]:
         """Return the columns and data of a table that was logged."""
-        (logged,) = [row[key] for row in self.history if key in row]
-        assert logged["_type"] == "table-file"
-        content: dict[str, Any] = json.loads((self.file.parent / "files" / logged["path"]).read_text())
+        (path,) = [row[f"{key}/path"] for row in self.history if row.get(f"{key}/_type") == "table-file"]
+        content: dict[str, Any] = json.loads((self.file.parent / "files" / path).read_text())
         return content
 
 
@@ -58,6 +59,8 @@ def _read(path: Path) -> OfflineRun:
             run.history.append(_values(record.history.item))
         elif kind == "summary":
             run.summary |= _values(record.summary.update)
+        elif kind == "metric":
+            run.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
     return run

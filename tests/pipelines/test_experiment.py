@@ -97,7 +97,6 @@ def test_fingerprints_do_not_drift() -> None:
 
 
 GOLDEN = {
-    "base": "",
     "sft_1": "",
     "soup": "",
     "reward": "",

@@ -20,6 +20,7 @@ from tests.data.files import ultra_pair, write_parquet
 from tests.hub_cache import COMMIT, put_into_cache, without_network
 from tests.pipelines.compose import CONF, config
 from tests.pipelines.folders import PAPER, at_paper_scale, sets, weights
+from tests.pipelines.offline_runs import read_runs
 
 
 @pytest.fixture(autouse=True)
@@ -154,10 +155,11 @@ SMALL = [
 FAMILIES = ("llama2", "mistral", "gemma")
 
 
-def command(*arguments: str) -> str:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+def command(*arguments: str, flags: tuple[str, ...] = ()) -> str:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment = {**inherited, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
     done = subprocess.run(
-        [sys.executable, "run.py", *arguments, *SMALL],
+        [sys.executable, "run.py", *flags, *SMALL, *arguments],
         cwd=CONF.parent,
         env=environment,
         capture_output=True,
@@ -185,7 +187,7 @@ class Ran:
             f"outputs.dir={self.outputs}",
         ]
         names = f"model.name={folder / 'weights'}/${{hydra:runtime.choices.model}}"
-        self.printed = command("-m", f"model={','.join(FAMILIES)}", names, *self.arguments)
+        self.printed = command(f"model={','.join(FAMILIES)}", names, *self.arguments, flags=("-m",))
         paths = self.outputs.glob("experiments/*/experiment.json")
         read = [json.loads(path.read_text()) for path in paths]
         self.experiments: dict[str, dict[str, Any]] = {experiment["model"]: experiment for experiment in read}
@@ -257,8 +259,19 @@ def test_training_is_in_single_precision_whatever_the_weights_came_in(ran: Ran) 
 
 
 @pytest.mark.slow
-def test_moved_folders_are_found_again_and_nothing_is_computed(ran: Ran) -> None:
-    moved = ran.folder / "moved"
-    shutil.copytree(ran.folder / "weights" / "gemma", moved / "gemma")
-    printed = command("model=gemma", f"model.name={moved / 'gemma'}", *ran.arguments)
-    assert "0 stages computed" in printed
+def test_at_another_place_nothing_but_what_changed_is_computed_and_tracked(ran: Ran) -> None:
+    moved = shutil.copytree(ran.folder / "weights" / "gemma", ran.folder / "moved" / "gemma")
+    arguments = ("model=gemma", f"model.name={moved}", *ran.arguments)
+    assert "0 stages computed" in command(*arguments)
+    printed = command(*arguments, "judge.tie_margin=0.2", "logger=wandb", "logger.mode=offline")
+    assert "1 stages computed" in printed
+    assert f"wandb sync {ran.outputs}/wandb/offline-run-*" in printed
+    (run,) = read_runs(ran.outputs)
+    assert (run.name, run.exit_code) == ("report", 0)
+    assert run.config["settings"]["model"]["name"] == str(moved)
+    assert run.config["settings"]["opponent"]["kl_coef"] == run.config["settings"]["policy"]["kl_coef"] == 0.05
+    assert "${" not in json.dumps(run.config)
+    assert len(run.table("samples")["data"]) == 3
+    assert {"row", "suite", "metric", "value"} <= set(run.table("results")["columns"])
+    assert run.axes["curves/judge/SALSA"] == "step"
+    assert {row["step"] for row in run.history if "curves/judge/SALSA" in row} == {0, 2}

@@ -7,6 +7,7 @@ import pytest
 from hydra.errors import HydraException
 
 from pipelines.configuration import ConfigurationError
+from pipelines.sources import FilesData
 from tests.pipelines.compose import CONF, composed, config
 
 ROOT = CONF.parent
@@ -27,6 +28,13 @@ ROOT = CONF.parent
         ("judge=reward_model", "use judge=gold"),
         ("data=files judge=reward_model", "data.preferences=[]"),
         ("data=files data.preferences=[x.jsonl]", "use judge=reward_model"),
+        ("data=files judge=reward_model data.preferences=[x.jsonl]", "suite.names: no suite 'single'"),
+        ("data=files judge=reward_model data.preferences=[x.jsonl] suite=files suite.names=[mt]", "data.prompts.mt="),
+        ("data=files judge=reward_model data.preferences=[x.jsonl] data.prompts.mean=y", "cannot be called 'mean'"),
+        (
+            "data=files judge=reward_model data.preferences=[x.jsonl] data.prompts.heldout=y",
+            "cannot be called 'heldout'",
+        ),
         ("generation.max_new_tokens=256", "must be below base.context=256"),
         ("scale=paper", "data=zoo: published weights need real text"),
     ],
@@ -53,6 +61,22 @@ def test_the_opponent_follows_the_policy_but_for_its_reference() -> None:
         "other": ("other", "sft_1"),
         "soup_start": ("soup", "soup"),
     }
+
+
+def test_suites_of_files_are_named_freely() -> None:
+    given = ("data=files", "judge=reward_model", "suite=files", "data.preferences=[x.jsonl]")
+    for override in ("data.prompts={mine: q.jsonl}", "data.prompts.mine=q.jsonl"):
+        parsed = config(*given, override, "suite.names=[heldout,mine]")
+        assert isinstance(parsed.data, FilesData)
+        assert parsed.data.prompts == {"mine": "q.jsonl"}
+
+
+def test_real_text_has_sizes_of_its_own_at_the_tiny_scale_alone() -> None:
+    files = ("data=files", "judge=reward_model", "suite=files", "data.preferences=[x.jsonl]")
+    assert config(*files).base.context == 512
+    assert config().base.context == 256
+    assert config(*files, "scale=paper").sft.steps == config(*files, "scale=paper", "data=ultra").sft.steps == 1600
+    assert config(*files, "sft.steps=3", "policy.steps=5").sft.steps == 3
 
 
 def test_a_reference_is_chosen_by_group_or_by_value() -> None:

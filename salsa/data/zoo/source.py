@@ -10,7 +10,7 @@ from salsa.data.zoo.authors import AUTHOR_MIX, AUTHORS, Author, answer, check_mi
 from salsa.data.zoo.corpus import Outline, draw_corpus, draw_heldout, recall_probes
 from salsa.data.zoo.draws import weighted
 from salsa.data.zoo.gold import GoldParts, gold_turns
-from salsa.data.zoo.language import WORDS
+from salsa.data.zoo.language import WORDS, display
 from salsa.data.zoo.prompts import SUITES, Suites, as_prompt, draw_suites, draw_training_turns
 from salsa.data.zoo.questions import Question
 from salsa.data.zoo.world import World, draw_world
@@ -115,3 +115,7 @@ class ZooSource:
         if prompt.query is None:
             raise ValueError(f"prompt {prompt.id!r} has no query; the gold reward judges prompts of the zoo only")
         return gold_turns(self.world, prompt.query, replies, ended)
+
+    def display(self, text: str) -> str:
+        """Return a text as plain English: "the fox is red ." becomes "The fox is red."."""
+        return display(text)

@@ -1,0 +1,212 @@
+"""W&B offline: what is sent is read back from the files of the runs."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from pipelines import tracking
+from pipelines.configuration import ConfigurationError
+from pipelines.plan import Stage
+from pipelines.preflight import problems
+from pipelines.tracking import logged_in, mode_of, track
+from tests.pipelines.compose import config
+from tests.pipelines.offline_runs import OfflineRun, read_runs
+
+SECRET = "0123456789abcdef0123456789abcdef01234567"
+AUTO = {"name": "wandb", "mode": "auto", "project": "salsa", "entity": None}
+OFFLINE = AUTO | {"mode": "offline"}
+GROUP = "e" * 64
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No credentials, no settings and no files of this machine's user; what W&B sets itself is taken back."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    yield
+    for name in [name for name in os.environ if name.startswith("WANDB_") and name not in before]:
+        del os.environ[name]
+
+
+def stage(name: str = "sft_1", kind: str = "sft", settings: dict[str, Any] | None = None) -> Stage:
+    execution = {"settings": settings} if settings else {}
+    return Stage(
+        kind, name, {"steps": 4, "optimiser": {"betas": [0.9, 0.95]}}, {"base": "b" * 64}, execution
+    ).identified()
+
+
+def write_netrc(path: Path, host: str) -> None:
+    path.write_text(f"machine {host}\n  login user\n  password {SECRET}\n")
+    path.chmod(0o600)
+
+
+def test_without_credentials_automatic_is_offline() -> None:
+    assert not logged_in()
+    assert mode_of(AUTO) == "offline"
+    assert mode_of(AUTO | {"mode": "online"}) == "online"
+
+
+def test_credentials_are_found_where_the_client_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_netrc(tmp_path / "netrc", "api.wandb.ai")
+    assert mode_of(AUTO) == "online"
+    assert mode_of(OFFLINE) == "offline"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example:8080")
+    assert mode_of(AUTO) == "offline"
+    write_netrc(tmp_path / "netrc", "wandb.example:8080")
+    assert mode_of(AUTO) == "online"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://api.wandb.ai")
+    assert mode_of(AUTO) == "offline"
+    write_netrc(tmp_path / "netrc", "api.forge.coreweave.com")
+    assert mode_of(AUTO) == "online"
+    write_netrc(tmp_path / "netrc", "wandb.example:8080")
+    monkeypatch.delenv("WANDB_BASE_URL")
+    assert mode_of(AUTO) == "offline"
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "settings").write_text("[default]\nbase_url = https://wandb.example:8080\n")
+    assert mode_of(AUTO) == "online"
+    (tmp_path / "netrc").unlink()
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    assert mode_of(AUTO) == "online"
+
+
+@pytest.mark.parametrize(("asked", "mode"), [("offline", "offline"), ("disabled", "disabled"), ("dryrun", "offline")])
+def test_the_environment_has_the_last_word(asked: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", asked)
+    assert mode_of(AUTO | {"mode": "online"}) == mode
+    assert mode_of({"name": "none"}) == "disabled"
+
+
+def test_what_cannot_work_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (problem,) = problems(config("logger.mode=online"))
+    assert problem.startswith("logger.mode=online: not logged in to W&B; run `wandb login`")
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    assert problems(config()) == [f"WANDB_MODE=ofline: must be one of {', '.join(tracking.MODES)}, or unset"]
+    with pytest.raises(ConfigurationError, match="WANDB_MODE=ofline"):
+        mode_of(AUTO)
+    assert problems(config("logger=none")) == []
+
+
+@pytest.mark.parametrize("asked", [None, "disabled"])
+def test_no_tracker_writes_nothing(asked: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if asked:
+        monkeypatch.setenv("WANDB_MODE", asked)
+    tracker = AUTO if asked else {"name": "none", "mode": "offline"}
+    with track(stage(), tracker, GROUP, tmp_path / "outputs") as run:
+        run.summary({"loss": 1.0})
+        run.table("results", ["model"], [["PPO"]])
+        run.curves({"PPO": [{"step": 0, "judge": 1.0}]})
+        run.images([tmp_path / "nowhere.png"])
+        assert list(run.loggers) == []
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[OfflineRun]]:
+    """A stage that trains and the report of its experiment, one after the other in one process; a key is about."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_API_KEY", SECRET)
+        with track(stage(), OFFLINE, GROUP, outputs) as run:
+            for step in range(3):
+                run.loggers[0].log_metrics({"loss": 3.0 - step}, step=step)
+            run.summary({"loss": 1.0, "demonstrations": 200})
+        with track(stage("report", "report", {"policy": {"kl_coef": 0.4}}), OFFLINE, GROUP, outputs) as run:
+            run.table("samples", ["question", "PPO"], [["What is a fox?", "a fox is small ."], ["Why?", None]])
+            run.table("results", ["model", "value"], [["PPO", 1], ["SALSA", 1.5]])
+            run.curves(
+                {
+                    "PPO": [{"step": 0, "judge": 1.0, "judge_se": 0.1}, {"step": 8, "judge": 2.0}],
+                    "SALSA": [{"step": 8, "judge": 3.0, "reward": None, "kl": {"soup": {"k1": 0.5}}}],
+                }
+            )
+            run.summary({"judge/PPO": 2.5})
+    return outputs, read_runs(outputs)
+
+
+def test_each_stage_has_a_finished_run_of_its_own_in_the_experiments_group(
+    two_runs: tuple[Path, list[OfflineRun]],
+) -> None:
+    _, runs = two_runs
+    assert [(run.name, run.job_type, run.exit_code) for run in runs] == [("sft_1", "sft", 0), ("report", "report", 0)]
+    assert {run.group for run in runs} == {GROUP[:32]}
+    assert {run.project for run in runs} == {"salsa"}
+    assert runs[0].id == stage().fingerprint[:32] != runs[1].id
+
+
+def test_a_run_holds_its_resolved_configuration(two_runs: tuple[Path, list[OfflineRun]]) -> None:
+    trained, report = two_runs[1]
+    assert trained.config["optimiser"] == {"betas": [0.9, 0.95]}
+    assert trained.config["inputs"] == {"base": "b" * 64}
+    assert trained.config["fingerprint"] == stage().fingerprint
+    assert "settings" not in trained.config
+    assert report.config["settings"] == {"policy": {"kl_coef": 0.4}}
+
+
+def test_nothing_bleeds_from_one_run_into_the_next(two_runs: tuple[Path, list[OfflineRun]]) -> None:
+    trained, report = two_runs[1]
+    assert [(row["trainer/global_step"], row["loss"]) for row in trained.history] == [(0, 3), (1, 2), (2, 1)]
+    assert trained.summary["loss"] == 1
+    assert trained.summary["demonstrations"] == 200
+    assert not any("loss" in row for row in report.history)
+    assert "loss" not in report.summary
+    assert report.summary["judge/PPO"] == 2.5
+
+
+def test_tables_can_be_read_back(two_runs: tuple[Path, list[OfflineRun]]) -> None:
+    report = two_runs[1][1]
+    samples = report.table("samples")
+    assert samples["columns"] == ["question", "PPO"]
+    assert samples["data"] == [["What is a fox?", "a fox is small ."], ["Why?", None]]
+    assert report.table("results")["data"] == [["PPO", 1], ["SALSA", 1.5]]
+
+
+def test_curves_go_over_the_step_of_training(two_runs: tuple[Path, list[OfflineRun]]) -> None:
+    report = two_runs[1][1]
+    own = ("_", "trainer/")
+    points = [{k: v for k, v in row.items() if not k.startswith(own)} for row in report.history if "step" in row]
+    assert points == [
+        {"step": 0, "curves/judge/PPO": 1},
+        {"step": 8, "curves/judge/PPO": 2, "curves/judge/SALSA": 3, "curves/kl/soup/k1/SALSA": 0.5},
+    ]
+    assert report.axes["curves/judge/PPO"] == report.axes["curves/kl/soup/k1/SALSA"] == "step"
+    assert two_runs[1][0].axes["*"] == "trainer/global_step"
+
+
+def test_the_key_is_in_no_file(two_runs: tuple[Path, list[OfflineRun]]) -> None:
+    files = [path for path in two_runs[0].rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_failed_stage_finishes_its_run_as_failed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), track(stage(), OFFLINE, GROUP, tmp_path):
+        raise ValueError("broken")
+    with track(stage("sft_2"), OFFLINE, GROUP, tmp_path):
+        pass
+    assert sorted((run.name, run.exit_code) for run in read_runs(tmp_path)) == [("sft_1", 1), ("sft_2", 0)]
+
+
+def test_work_goes_on_offline_where_the_server_is_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr(tracking, "ONLINE_SECONDS", 1.0)
+    wandb.teardown()  # the client reads the environment once
+    assert mode_of(AUTO) == "online"
+    with track(stage(), AUTO, GROUP, tmp_path) as run:
+        run.summary({"loss": 1.0})
+    started = time.perf_counter()
+    with track(stage("sft_2"), AUTO, GROUP, tmp_path) as run:
+        run.summary({"loss": 2.0})
+    assert time.perf_counter() - started < 1, "the server is asked once a process"
+    kept = [run for run in read_runs(tmp_path) if run.file.parent.name.startswith("offline-run-")]
+    assert [(run.name, run.summary["loss"], run.exit_code) for run in kept] == [("sft_1", 1, 0), ("sft_2", 2, 0)]
+    wandb.teardown()

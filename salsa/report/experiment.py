@@ -20,6 +20,8 @@ from salsa.evaluation.statistics import (
 from salsa.report import samples
 from salsa.report.schema import POOLED, ROLES, SCHEMA, finite
 
+MORE_REPLICATES = "python run.py -m replicate=0,1,2,3,4,5,6,7"
+
 Suites = Mapping[str, Sequence[ScoredReply]]
 
 
@@ -93,7 +95,7 @@ class Heading:
     judge: Judge
     settings: Mapping[str, Any] = field(default_factory=dict)
     replicates: int = 1
-    studies: Sequence[str] = ("ppo_vs_sft", "table_1")
+    studies: Sequence[str] = ("table_1",)
 
 
 @dataclass(frozen=True)
@@ -185,8 +187,13 @@ def assemble(
 
 def note(replicates: int, studies: Sequence[str], level: float = LEVEL) -> str:
     """Return the sentence that keeps a reader from taking one replicate for a result."""
-    commands = " or ".join(f"`python run.py study={study}`" for study in studies)
-    decides = f" {commands} repeats everything from fine-tuning upwards and decides." if commands else ""
+    named = " or ".join(studies)
+    decides = (
+        f" What decides is the study {named}: many replicates, everything from fine-tuning upwards again. Until it is "
+        f"there, `{MORE_REPLICATES}` shows how far replicates differ."
+        if named
+        else ""
+    )
     intervals = f"The {level:.0%} intervals resample questions by cluster and hold for these trained models only"
     if replicates == 1:
         return (

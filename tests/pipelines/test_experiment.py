@@ -97,10 +97,11 @@ def test_fingerprints_do_not_drift() -> None:
 
 
 GOLDEN = {
-    "sft_1": "",
-    "soup": "",
-    "reward": "",
-    "align PPO": "",
+    "base": "307c5ec344c56fbd",
+    "sft_1": "e20a791612b9f85a",
+    "soup": "b6f5a0709e46939e",
+    "reward": "a001dec8215583e9",
+    "align PPO": "2c4200cc36f4cd5b",
 }
 
 

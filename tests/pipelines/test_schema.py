@@ -75,7 +75,8 @@ def test_real_text_has_sizes_of_its_own_at_the_tiny_scale_alone() -> None:
     files = ("data=files", "judge=reward_model", "suite=files", "data.preferences=[x.jsonl]")
     assert config(*files).base.context == 512
     assert config().base.context == 256
-    assert config(*files, "scale=paper").sft.steps == config(*files, "scale=paper", "data=ultra").sft.steps == 1600
+    paper = config(*files, "scale=paper")
+    assert (paper.base.context, paper.sft.steps) == (2048, 1600)
     assert config(*files, "sft.steps=3", "policy.steps=5").sft.steps == 3
 
 

@@ -169,6 +169,6 @@ def test_an_unknown_role_is_refused() -> None:
 def test_the_note_says_what_one_replicate_is_and_which_study_decides() -> None:
     text = note(1, ["ppo_vs_sft", "table_1"])
     assert text.startswith("One replicate is an illustration")
-    assert "`python run.py study=ppo_vs_sft` or `python run.py study=table_1`" in text
+    assert "the study ppo_vs_sft or table_1" in text
     assert note(8, []).startswith("8 replicates")
     assert "study" not in note(1, [])

@@ -119,7 +119,7 @@ def test_without_drawings_the_figures_are_drawn() -> None:
 
 
 def test_commands_in_the_note_are_set_as_code() -> None:
-    assert "<code>python run.py study=ppo_vs_sft</code>" in page.html(factory.experiment(), {})
+    assert "<code>python run.py -m replicate=0,1,2,3,4,5,6,7</code>" in page.html(factory.experiment(), {})
 
 
 def test_a_drawing_that_is_no_svg_is_named() -> None:

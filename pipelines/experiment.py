@@ -12,6 +12,7 @@ from pipelines import identity as published
 from pipelines.configuration import Align, Config, Init, JudgeName, Optimiser, Origin, Reference
 from pipelines.plan import Plan, Stage
 from pipelines.sources import FilesData, UltraData, ZooData, draw_identity, world_identity
+from salsa.data.rows import DataError, FileTable
 from salsa.store.fingerprint import file_digest
 
 INGREDIENTS = 2
@@ -320,4 +321,8 @@ def _existing(key: str, path: str) -> Path:
         raise FileNotFoundError(
             f"{key}: no file {path}; give a path that exists (JSON lines, gzipped or not, or Parquet)"
         )
+    try:
+        FileTable(found).check()
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from error
     return found.absolute()

@@ -24,6 +24,7 @@ from pipelines.work import Execution
 from salsa.data.rows import DataError
 from salsa.store.artifact import Artifact, Store
 from salsa.store.digests import Digests
+from salsa.store.lock import working
 
 _POOLS: dict[int, Pool] = {}
 """Workers of this process by their number: they outlive a job, so that a sweep imports torch once."""
@@ -31,6 +32,10 @@ _POOLS: dict[int, Pool] = {}
 
 class JobFailed(RuntimeError):
     """The job did not reach its table."""
+
+
+EXPECTED = (ConfigurationError, DataError, preflight.MissingError, FileNotFoundError, JobFailed, WorkerDied)
+"""Failures that are told in a sentence; anything else is a defect and keeps its traceback."""
 
 
 def make_console() -> Console:
@@ -46,7 +51,7 @@ def run(cfg: DictConfig) -> None:
     console = make_console()
     try:
         _run(cfg, console)
-    except (ConfigurationError, preflight.MissingError, FileNotFoundError, JobFailed, WorkerDied) as error:
+    except EXPECTED as error:
         console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             raise JobFailed(str(error)) from None
@@ -108,6 +113,12 @@ def _compute(config: Config, experiment: Experiment, store: Store, console: Cons
         f"[bold]{config.model.family.value}[/] at scale [bold]{config.scale.name}[/]: "
         f"{len(plan)} stages, {len(plan) - len(stored)} to run"
     )
+    store.root.mkdir(parents=True, exist_ok=True)
+    if not working(store.root):
+        raise JobFailed(
+            f"outputs.dir={config.outputs.dir}: this file system has no working locks; choose another folder"
+        )
+    store.clean_temporary()
     execution = Execution.from_config(config, experiment.report.fingerprint, started)
     job = {"plan": plan.to_json(), "execution": execution.to_json()}
     with Display(plan, console) as display:

@@ -3,11 +3,27 @@
 The values, with their units and sources, are in the YAML files under `conf/`; a key exists only if a stage reads it.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
-from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
+
+from pipelines.choices import (
+    Accelerator,
+    Family,
+    Init,
+    JudgeName,
+    Origin,
+    Reference,
+    Schedule,
+    Tracker,
+    TrackerMode,
+)
+from salsa.models.architecture import Architecture
+from salsa.rl.settings import PPOSettings
+from salsa.training.settings import OptimiserSettings
 
 
 class ConfigurationError(ValueError):
@@ -15,15 +31,23 @@ class ConfigurationError(ValueError):
 
 
 def check_all(node: object, at: str = "") -> None:
-    """Check the ranges of a configuration and of everything in it, naming each key by its full path."""
-    if isinstance(node, dict):
+    """Check the ranges of a configuration and of everything in it, naming each key by its full path.
+
+    Every number must be finite: a training that reads an infinity or NaN anywhere comes to nothing.
+    """
+    if isinstance(node, float):
+        require(math.isfinite(node), at, node, "must be a finite number")
+    elif isinstance(node, tuple | list):
+        for value in node:
+            check_all(value, at)
+    elif isinstance(node, dict):
         for key, value in node.items():
             check_all(value, f"{at}.{key}" if at else str(key))
     elif is_dataclass(node):
-        if hasattr(node, "check"):
-            node.check(at)
         for item in fields(node):
             check_all(getattr(node, item.name), f"{at}.{item.name}" if at else item.name)
+        if hasattr(node, "check"):
+            node.check(at)
 
 
 def require(condition: bool, key: str, value: object, fix: str) -> None:
@@ -32,88 +56,15 @@ def require(condition: bool, key: str, value: object, fix: str) -> None:
         raise ConfigurationError(f"{key}={value}: {fix}")
 
 
-class Family(Enum):
-    """Architectures that can be built small."""
+def accept(at: str, build: Callable[[], object]) -> None:
+    """Build the settings that a stage will build of the keys under `at`; what they refuse is a `ConfigurationError`.
 
-    llama2 = "llama2"
-    mistral = "mistral"
-    gemma = "gemma"
-
-
-class Origin(Enum):
-    """Where the base weights come from."""
-
-    build = "build"
-    hub = "hub"
-
-
-class Reference(Enum):
-    """Models that the KL can be measured to."""
-
-    sft = "sft"
-    soup = "soup"
-    other = "other"
-    base = "base"
-
-
-class Init(Enum):
-    """Models that a policy can start from."""
-
-    sft_1 = "sft_1"
-    soup = "soup"
-
-
-class Draws(Enum):
-    """Whether the SFT models share their demonstrations."""
-
-    shared = "shared"
-    separate = "separate"
-
-
-class Learn(Enum):
-    """Tokens that fine-tuning learns."""
-
-    assistant = "assistant"
-    last = "last"
-    all = "all"
-
-
-class JudgeName(Enum):
-    """Judges of replies."""
-
-    gold = "gold"
-    reward_model = "reward_model"
-
-
-class Tracker(Enum):
-    """Experiment trackers."""
-
-    wandb = "wandb"
-    none = "none"
-
-
-class TrackerMode(Enum):
-    """How the tracker reaches its server."""
-
-    auto = "auto"
-    online = "online"
-    offline = "offline"
-
-
-class Schedule(Enum):
-    """Shapes of the learning rate after warm-up."""
-
-    cosine = "cosine"
-    linear = "linear"
-    constant = "constant"
-
-
-class Accelerator(Enum):
-    """Where tensors live."""
-
-    auto = "auto"
-    cpu = "cpu"
-    gpu = "gpu"
+    So that each range is stated once, where it is used. The settings' messages begin with the name of the key.
+    """
+    try:
+        build()
+    except ValueError as error:
+        raise ConfigurationError(f"{at}.{error}") from error
 
 
 @dataclass
@@ -130,13 +81,9 @@ class TinyModel:
     tie_embeddings: bool = MISSING
     init_std: float = MISSING
 
-    def check(self, at: str) -> None:
-        """Check the ranges of the keys under `at`."""
-        for key in ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate"):
-            require(getattr(self, key) >= 1, f"{at}.{key}", getattr(self, key), "must be at least 1")
-        require(self.head_dim % 2 == 0, f"{at}.head_dim", self.head_dim, "must be even (rotary embeddings)")
-        require(self.heads % self.kv_heads == 0, f"{at}.kv_heads", self.kv_heads, f"must divide heads={self.heads}")
-        require(self.init_std > 0, f"{at}.init_std", self.init_std, "must be above 0")
+    def architecture(self, family: Family, context: int) -> Architecture:
+        """Return the shape of the model that these sizes build for sequences of up to `context` tokens."""
+        return Architecture(family=family.value, context=context, **vars(self))
 
 
 @dataclass
@@ -168,11 +115,7 @@ class Optimiser:
 
     def check(self, at: str) -> None:
         """Check the ranges of the keys under `at`."""
-        require(self.learning_rate >= 0, f"{at}.learning_rate", self.learning_rate, "must not be negative")
-        require(0 <= self.final_fraction <= 1, f"{at}.final_fraction", self.final_fraction, "must be in [0, 1]")
-        require(self.warmup_steps >= 0, f"{at}.warmup_steps", self.warmup_steps, "must not be negative")
-        require(self.gradient_clip > 0, f"{at}.gradient_clip", self.gradient_clip, "must be above 0")
-        require(all(0 <= b < 1 for b in self.betas), f"{at}.betas", self.betas, "must be in [0, 1)")
+        accept(at, lambda: OptimiserSettings(**vars(self) | {"schedule": self.schedule.value}))
 
 
 @dataclass
@@ -211,7 +154,6 @@ class Base:
         """Check the ranges of the keys under `at`."""
         require(self.context >= 16, f"{at}.context", self.context, "must be at least 16 tokens")
         require(self.batch >= 1, f"{at}.batch", self.batch, "must be at least 1")
-        require(self.steps >= 0, f"{at}.steps", self.steps, "must not be negative")
         require(
             2 <= self.row_tokens <= self.context, f"{at}.row_tokens", self.row_tokens, f"must be in [2, {self.context}]"
         )
@@ -308,20 +250,8 @@ class Align:
 
     def check(self, at: str) -> None:
         """Check the ranges of the keys under `at`."""
-        for key in ("steps", "batch_prompts", "epochs", "minibatches", "trace_every"):
-            require(getattr(self, key) >= 1, f"{at}.{key}", getattr(self, key), "must be at least 1")
-        for key in ("kl_coef", "learning_rate", "critic_learning_rate", "warmup_steps"):
-            require(getattr(self, key) >= 0, f"{at}.{key}", getattr(self, key), "must not be negative")
-        for key in ("gamma", "lam", "final_fraction"):
-            require(0 <= getattr(self, key) <= 1, f"{at}.{key}", getattr(self, key), "must be in [0, 1]")
-        for key in ("clip", "value_clip", "gradient_clip", "adam_eps"):
-            require(getattr(self, key) > 0, f"{at}.{key}", getattr(self, key), "must be above 0")
-        require(
-            self.minibatches <= self.batch_prompts,
-            f"{at}.minibatches",
-            self.minibatches,
-            f"must be at most batch_prompts={self.batch_prompts}",
-        )
+        own = {key: value for key, value in vars(self).items() if key not in ("reference", "init")}
+        accept(at, lambda: PPOSettings(**own))
 
 
 @dataclass

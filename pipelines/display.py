@@ -24,6 +24,9 @@ class Display:
         self._total = len(plan)
         self._ended: set[str] = set()
         self._started: set[str] = set()
+        self._working: dict[str, int | None] = {}
+        """The worker of each stage that this command works on, by fingerprint; None: this process."""
+        self._failed: set[str] = set()
         self._tasks: dict[str, TaskID] = {}
         self._noticed: dict[str, float] = {}
         self._blocked: list[str] = []
@@ -81,10 +84,12 @@ class Display:
             )
 
     def _on_started(self, event: dict[str, Any]) -> None:
-        self._started.add(event["fingerprint"])
+        fingerprint = event["fingerprint"]
+        self._rest(fingerprint)
+        self._started.add(fingerprint)
+        self._working[fingerprint] = event.get("worker")
         if self.console.is_terminal:
-            name = event["stage"]
-            self._tasks[event["fingerprint"]] = self._bars.add_task(name, total=None, says="")
+            self._tasks[fingerprint] = self._bars.add_task(event["stage"], total=None, says="")
 
     def _on_progress(self, event: dict[str, Any]) -> None:
         task = self._tasks.get(event["fingerprint"])
@@ -99,6 +104,9 @@ class Display:
         self._line("✓", event["stage"], f"{event['seconds']:.1f} s", event["says"], "green")
 
     def _on_failed(self, event: dict[str, Any]) -> None:
+        if event["fingerprint"] in self._failed:
+            return
+        self._failed.add(event["fingerprint"])
         self._end(event["fingerprint"])
         alike = next((earlier for earlier in self.failures if earlier["error"] == event["error"]), None)
         self.failures.append(event)
@@ -116,7 +124,7 @@ class Display:
             self._blocked.append(event["stage"])
 
     def _on_waiting(self, event: dict[str, Any]) -> None:
-        if not self._due(f"wait {event['stage']}", WAIT_NOTICE_SECONDS) or event["stage"] in self._working():
+        if event["fingerprint"] in self._working or not self._due(f"wait {event['stage']}", WAIT_NOTICE_SECONDS):
             return
         owner, progress = event.get("owner") or {}, event.get("progress") or {}
         who = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "another process"
@@ -124,12 +132,11 @@ class Display:
         self._line("…", event["stage"], "waiting", f"{who} works on it{far}", "dim")
 
     def _on_died(self, event: dict[str, Any]) -> None:
+        for fingerprint in [key for key, worker in self._working.items() if worker == event["worker"]]:
+            self._rest(fingerprint)
         self.console.print(
             f"[bold red]worker {event['worker']} ended early[/]; its log: {escape(event['log'])}", highlight=False
         )
-
-    def _working(self) -> set[str]:
-        return {self._bars.tasks[index].description for index in range(len(self._bars.tasks))}
 
     def _due(self, key: str, seconds: float) -> bool:
         """Return whether a notice of this key is due; the first one is due after the interval."""
@@ -142,7 +149,12 @@ class Display:
 
     def _end(self, fingerprint: str) -> None:
         self._ended.add(fingerprint)
+        self._rest(fingerprint)
+        self._bars.update(self._overall, completed=len(self._ended))
+
+    def _rest(self, fingerprint: str) -> None:
+        """Nobody of this command works on a stage any more, or not yet."""
+        self._working.pop(fingerprint, None)
         task = self._tasks.pop(fingerprint, None)
         if task is not None:
             self._bars.remove_task(task)
-        self._bars.update(self._overall, completed=len(self._ended))

@@ -72,8 +72,10 @@ class _Builder:
         self.sft = [self._sft(index) for index in range(1, INGREDIENTS + 1)]
         self.soup = self._soup()
         self.reward = self._reward(ROLE_REWARD, self.sft[0])
+        # The judge starts from the base: an SFT model is an ingredient of the soup, and a judge that is its relative
+        # might favour what lies near it.
         self.judge_model = (
-            self._reward(ROLE_JUDGE, self.sft[1]) if self.config.judge.name is JudgeName.reward_model else None
+            self._reward(ROLE_JUDGE, self.base) if self.config.judge.name is JudgeName.reward_model else None
         )
         rows = self._rows()
         judged = {row.name: self._evaluate(row) for row in rows}
@@ -146,7 +148,7 @@ class _Builder:
         if 1.0 in weights:
             return self.sft[weights.index(1.0)]
         inputs = {f"ingredient_{index}": model for index, model in enumerate(self.sft, start=1)}
-        return self.plan.add("soup", "soup", {"recipe": "average", "weights": weights}, inputs)
+        return self.plan.add("soup", "soup", {"recipe": "average", "weights": weights}, inputs | {"base": self.base})
 
     def _reward(self, role: str, start: Stage) -> Stage:
         preferences, reward = self.config.preferences, self.config.reward
@@ -219,11 +221,12 @@ class _Builder:
         inputs = {"init": self._model(arm.init), "reference": self._model(arm.reference), "reward": self.reward}
         return self.plan.add("align", f"align {name}", identity | self.replicate, inputs | self.data_inputs)
 
-    def _respond(self, row: Row, suite: str, prompts: int) -> Stage:
-        identity = {"data": self.world, "suite": suite, "prompts": prompts, "generation": self.generation}
+    def _respond(self, row: Row, suite: str, prompts: int, generation: dict[str, Any]) -> Stage:
+        identity = {"data": self.world, "suite": suite, "prompts": prompts, "generation": generation}
+        at = "" if generation == self.generation else f" at temperature {generation['temperature']:g}"
         return self.plan.add(
             "respond",
-            f"respond {row.name}: {suite}",
+            f"respond {row.name}: {suite}{at}",
             identity | self.replicate,
             {"model": row.model} | self.data_inputs,
         )
@@ -232,6 +235,8 @@ class _Builder:
         """Add the evaluation of one model; return its stages by role ("judge:<suite>", "anchors", "tax")."""
         suite = self.config.suite
         judges = {"reward": self.reward} | ({"judge": self.judge_model} if self.judge_model else {})
+        # The reward is measured in one unit for all rows: the policy's score of a reply without end, also for an arm
+        # that was trained with another one.
         judging = {
             "data": self.world,
             "judge": self._judge_name(),
@@ -239,17 +244,20 @@ class _Builder:
         }
         done: dict[str, Stage] = {}
         for name in suite.names:
-            responses = self._respond(row, name, suite.prompts)
+            responses = self._respond(row, name, suite.prompts, self.generation)
             identity = judging | {"suite": name}
             done[f"judge:{name}"] = self.plan.add(
                 "judge", f"judge {row.name}: {name}", identity, {"responses": responses} | judges | self.data_inputs
             )
         trained = row.role in ("policy", "opponent", "control")
-        replies = row.model if trained else self._respond(row, "validation", suite.anchor_prompts)
+        # KL is measured between the models as they are, at temperature 1, whatever replies are judged at; policies
+        # leave such replies along their training.
+        generation = self.generation | {"temperature": 1.0}
+        replies = row.model if trained else self._respond(row, "validation", suite.anchor_prompts, generation)
         anchors = {"anchor_sft_1": self.sft[0], "anchor_sft_2": self.sft[1], "anchor_soup": self.soup}
         if not trained:
             anchors["model"] = row.model
-        identity = judging | {"prompts": suite.anchor_prompts, "generation": self.generation}
+        identity = judging | {"prompts": suite.anchor_prompts, "generation": generation}
         done["anchors"] = self.plan.add(
             "anchors", f"anchors {row.name}", identity, {"replies": replies} | anchors | judges | self.data_inputs
         )

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,18 @@ from rich.markup import escape
 from pipelines import preflight
 from pipelines.configuration import Config, ConfigurationError
 from pipelines.display import Display
+from pipelines.ending import INTERRUPTED, TERMINATED, Terminated, terminable
 from pipelines.experiment import Experiment, build
 from pipelines.pool import Pool, WorkerDied
 from pipelines.schema import parse
 from pipelines.work import Execution
 from salsa.data.rows import DataError
+from salsa.hub import HubError
+from salsa.models.source import UnavailableModelError
 from salsa.store.artifact import Artifact, Store
 from salsa.store.digests import Digests
 from salsa.store.lock import working
+from salsa.training.interruption import Interrupted
 
 _POOLS: dict[int, Pool] = {}
 """Workers of this process by their number: they outlive a job, so that a sweep imports torch once."""
@@ -34,7 +39,16 @@ class JobFailed(RuntimeError):
     """The job did not reach its table."""
 
 
-EXPECTED = (ConfigurationError, DataError, preflight.MissingError, FileNotFoundError, JobFailed, WorkerDied)
+EXPECTED = (
+    ConfigurationError,
+    DataError,
+    HubError,
+    UnavailableModelError,
+    preflight.MissingError,
+    OSError,
+    JobFailed,
+    WorkerDied,
+)
 """Failures that are told in a sentence; anything else is a defect and keeps its traceback."""
 
 
@@ -46,20 +60,39 @@ def make_console() -> Console:
 def run(cfg: DictConfig) -> None:
     """Plan, run and show one experiment; in a single run a failure ends the process with code 1.
 
-    Raises `JobFailed` in a multirun, so that every launcher counts the job as failed and runs the others.
+    In a multirun it is left as a note in the job's folder instead, so that in every launcher the other jobs run and
+    the sweep ends in its table, and with code 1. Ctrl-C ends the command with code 130, and SIGTERM with 143.
     """
     console = make_console()
+    single = HydraConfig.get().mode is not RunMode.MULTIRUN
     try:
-        _run(cfg, console)
+        with terminable():
+            _run(cfg, console)
     except EXPECTED as error:
-        console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            raise JobFailed(str(error)) from None
-        sys.exit(1)
-    except KeyboardInterrupt:
+        console.print(f"[bold red]error[/] {escape(sentence(error))}", soft_wrap=True)
+        _give_up(single, sentence(error))
+    except (KeyboardInterrupt, Terminated, Interrupted) as ending:
         console.print("[yellow]stopped[/] what was done is kept: the same command goes on from there")
         close_pools()
-        sys.exit(130)
+        sys.exit(INTERRUPTED if isinstance(ending, KeyboardInterrupt) else TERMINATED)
+    except Exception as error:
+        if single:
+            raise
+        traceback.print_exc()
+        _give_up(single, f"{type(error).__name__}: {error}")
+
+
+def sentence(error: Exception) -> str:
+    """Return what an expected failure says; the operating system's errors begin with the file."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _give_up(single: bool, reason: str) -> None:
+    if single:
+        sys.exit(1)
+    _leave_result(None, reason)
 
 
 def _run(cfg: DictConfig, console: Console) -> None:
@@ -73,12 +106,13 @@ def _run(cfg: DictConfig, console: Console) -> None:
         _show_plan(experiment, store, console)
         for problem in preflight.problems(config):
             console.print(f"[yellow]missing[/] {escape(problem)}", soft_wrap=True)
+        _leave_result(None)
         return
     report = store.find("report", experiment.report.fingerprint)
     computed = 0
     if report is None:
         preflight.check(config)
-        computed = _compute(config, experiment, store, console, started)
+        computed = _compute(config, experiment, store, console)
         report = store.find("report", experiment.report.fingerprint)
     else:
         console.print(f"[dim]·[/] all {len(experiment.plan)} stages come from the store")
@@ -105,7 +139,7 @@ def _plan(config: Config, settings: dict[str, Any], store: Store, console: Conso
         raise
 
 
-def _compute(config: Config, experiment: Experiment, store: Store, console: Console, started: float) -> int:
+def _compute(config: Config, experiment: Experiment, store: Store, console: Console) -> int:
     """Run the plan; return how many stages were computed. Raises `JobFailed`, naming the stages that failed."""
     plan = experiment.plan
     stored = {stage.fingerprint for stage in plan if store.find(stage.kind, stage.fingerprint) is not None}
@@ -119,7 +153,7 @@ def _compute(config: Config, experiment: Experiment, store: Store, console: Cons
             f"outputs.dir={config.outputs.dir}: this file system has no working locks; choose another folder"
         )
     store.clean_temporary()
-    execution = Execution.from_config(config, experiment.report.fingerprint, started)
+    execution = Execution.from_config(config, experiment.report.fingerprint)
     job = {"plan": plan.to_json(), "execution": execution.to_json()}
     with Display(plan, console) as display:
         display.show_stored(plan, stored)
@@ -139,6 +173,8 @@ def _pool(config: Config) -> Pool:
     workers = config.compute.workers
     pool = _POOLS.get(workers)
     if pool is None or not pool.alive():
+        if pool is not None:
+            pool.close()
         pool = _POOLS[workers] = Pool(workers, Path(HydraConfig.get().runtime.output_dir))
     return pool
 
@@ -185,12 +221,16 @@ def _say_how_it_went(
         console.print(f"W&B runs are offline; to upload them: [bold]wandb sync {shown}/offline-run-*[/]")
 
 
-def _leave_result(folder: Path) -> None:
-    """Leave a note in the job's folder, from which a sweep is collected."""
+def _leave_result(folder: Path | None, error: str | None = None) -> None:
+    """Leave a note in the job's folder, from which a sweep is collected: its experiment, or why there is none."""
     output = Path(HydraConfig.get().runtime.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    overrides = list(HydraConfig.get().overrides.task)
-    (output / "result.json").write_text(json.dumps({"experiment": str(folder), "overrides": overrides}))
+    result = {
+        "experiment": None if folder is None else str(folder),
+        "overrides": list(HydraConfig.get().overrides.task),
+        "error": error,
+    }
+    (output / "result.json").write_text(json.dumps(result))
 
 
 def _show_plan(experiment: Experiment, store: Store, console: Console) -> None:

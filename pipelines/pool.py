@@ -1,15 +1,20 @@
 """The worker processes of one command: started when there is work, kept between the jobs of a sweep, ended with it."""
 
 import atexit
+import contextlib
 import json
 import queue
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMAND = (sys.executable, "-m", "pipelines.worker")
+CLOSE_SECONDS = 10.0
+"""How long a worker may take to save what it trains before it is killed."""
 
 
 class WorkerDied(RuntimeError):
@@ -28,7 +33,7 @@ class Pool:
         for index, path in enumerate(self.log_paths):
             log = path.open("ab")
             process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.worker"],
+                COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -53,9 +58,7 @@ class Pool:
         line = json.dumps(job) + "\n"
         running = set()
         for index, process in enumerate(self._processes):
-            if process.poll() is None and process.stdin is not None:
-                process.stdin.write(line)
-                process.stdin.flush()
+            if process.poll() is None and _send(process, line):
                 running.add(index)
         state: dict[str, str] = {}
         finished = 0
@@ -83,11 +86,13 @@ class Pool:
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
+        deadline = time.monotonic() + CLOSE_SECONDS
         for process in self._processes:
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
         for log in self._logs:
             log.close()
         self._logs.clear()
@@ -95,6 +100,24 @@ class Pool:
 
     def _listen(self, index: int, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self._events.put((index, json.loads(line)))
-        self._events.put((index, None))
+        try:
+            for line in process.stdout:
+                # A worker that dies while it writes leaves half a line.
+                if line.endswith("\n"):
+                    self._events.put((index, json.loads(line)))
+        finally:
+            self._events.put((index, None))
+
+
+def _send(process: "subprocess.Popen[str]", line: str) -> bool:
+    """Write a line to a process; return False if it is no longer there to read it."""
+    assert process.stdin is not None
+    try:
+        process.stdin.write(line)
+        process.stdin.flush()
+    except BrokenPipeError:
+        # What was not written would be tried once more, and complained about, when the pipe is closed.
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        return False
+    return True

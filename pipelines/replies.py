@@ -11,10 +11,15 @@ from salsa.rl.responder import Responder, respond
 
 @dataclass(frozen=True)
 class SampledReply:
-    """One sampled reply: its token ids (with the end token, if it ended), its text, and whether it ended."""
+    """One sampled reply: its token ids (with the end token, if it ended), its text twice, and whether it ended.
+
+    `text` has no control tokens and can go back into a conversation; `visible` spells out those that the model wrote
+    before the end, and is what is judged and shown.
+    """
 
     ids: list[int]
     text: str
+    visible: str
     ended: bool
 
 
@@ -44,5 +49,9 @@ def sample_replies(
         accelerator=work.execution.accelerator,
         progress=lambda done: work.progress(before + done, total, "replies"),
     )
-    texts = decode_replies(tokenizer, [reply.ids for reply in replies])
-    return [SampledReply(reply.ids, text, reply.ended) for reply, text in zip(replies, texts, strict=True)]
+    ids = [reply.ids for reply in replies]
+    texts, visible = decode_replies(tokenizer, ids), decode_replies(tokenizer, ids, keep_control=True)
+    return [
+        SampledReply(reply.ids, text, shown, reply.ended)
+        for reply, text, shown in zip(replies, texts, visible, strict=True)
+    ]

@@ -1,5 +1,6 @@
 """One process at work on a plan: it takes any ready stage whose lock is free, and waits only when none is."""
 
+import hashlib
 import importlib
 import json
 import logging
@@ -9,6 +10,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -21,14 +23,15 @@ from pipelines.plan import VERSIONS, Plan, Stage
 from pipelines.tracking import track
 from pipelines.work import Execution, Progress, Work
 from salsa.store.artifact import Artifact, Store
-from salsa.store.fingerprint import file_digest
 from salsa.store.lock import StageLock
+from salsa.training.interruption import Interrupted
 
 Emit = Callable[[dict[str, Any]], None]
 """Receives events as plain dictionaries: stored, started, progress, done, failed, blocked, waiting."""
 
 LOG = logging.getLogger(__name__)
 
+ROOT = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 0.2
 PACKAGES = ("torch", "lightning", "transformers", "numpy", "safetensors", "tokenizers")
@@ -53,7 +56,8 @@ def work(plan: Plan, store: Store, execution: Execution, emit: Emit) -> dict[str
                     break
         if not progressed:
             for stage in busy:
-                emit({"event": "waiting", "stage": stage.name} | _other(store, stage))
+                waiting = {"event": "waiting", "stage": stage.name, "fingerprint": stage.fingerprint}
+                emit(waiting | _other(store, stage))
             time.sleep(POLL_SECONDS)
     return state
 
@@ -77,7 +81,9 @@ def _advance(stage: Stage, plan: Plan, state: dict[str, str], store: Store, exec
             emit({"event": "stored", "stage": stage.name, "fingerprint": stage.fingerprint})
             return "stored"
         failure = store.failure(stage.kind, stage.fingerprint)
-        if failure is not None and failure["time"] >= execution.started:
+        if failure is not None and failure.get("run") == execution.run:
+            # Told again, because the process that failed may be another's worker, or have died before it could tell.
+            emit({"event": "failed", "fingerprint": stage.fingerprint, "record": _note(store, stage)} | failure)
             return "failed"
         return _run(stage, plan, store, execution, emit)
     finally:
@@ -89,16 +95,21 @@ def _run(stage: Stage, plan: Plan, store: Store, execution: Execution, emit: Emi
     started, cpu = time.time(), _cpu_seconds()
     try:
         artifact = compute(stage, plan, store, execution, _Reporter(stage, store, emit))
+    except Interrupted:
+        raise
     except (Exception, SystemExit) as error:
+        LOG.exception("stage %s failed", stage.name)
         failure = {
             "stage": stage.name,
             "error": f"{type(error).__name__}: {error}",
             "traceback": traceback.format_exc(),
-            "time": time.time(),
+            "run": execution.run,
         }
-        path = store.record_failure(stage.kind, stage.fingerprint, failure)
-        LOG.exception("stage %s failed", stage.name)
-        emit({"event": "failed", "fingerprint": stage.fingerprint, "record": str(path)} | failure)
+        try:
+            record = str(store.record_failure(stage.kind, stage.fingerprint, failure))
+        except OSError as unwritten:
+            record = f"only in the log, because the note of it could not be written ({unwritten})"
+        emit({"event": "failed", "fingerprint": stage.fingerprint, "record": record} | failure)
         return "failed"
     emit(
         {
@@ -142,8 +153,8 @@ def compute(stage: Stage, plan: Plan, store: Store, execution: Execution, progre
             "started": started,
             "seconds": time.time() - started,
             "cpu_seconds": _cpu_seconds() - cpu,
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "made_by": _provenance(module.__file__ or "", execution),
+            "worker_peak_memory_mib": _peak_memory_mib(),
+            "made_by": _provenance(execution),
         }
         return store.publish(stage.kind, stage.fingerprint, folder, manifest)
     finally:
@@ -180,26 +191,45 @@ def _other(store: Store, stage: Stage) -> dict[str, Any]:
     return {"owner": owner, "progress": progress}
 
 
+def _note(store: Store, stage: Stage) -> str:
+    return str(store.root / "failures" / stage.kind / f"{stage.fingerprint}.json")
+
+
 def _cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
+def _peak_memory_mib() -> float:
+    """Return the most memory that this process has held, in whatever stage; macOS counts bytes, others KiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+@cache
+def code_digest() -> str:
+    """Return one SHA-256 over the names and contents of all Python files of the two packages."""
+    digest = hashlib.sha256()
+    for path in sorted(path for package in ("pipelines", "salsa") for path in (ROOT / package).rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(ROOT).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
 @cache
 def _git_commit() -> str | None:
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
+    if not (ROOT / ".git").exists():
         return None
     try:
         result = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=5, check=False
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, timeout=5, check=False
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None
 
 
-def _provenance(source: str, execution: Execution) -> dict[str, Any]:
+def _provenance(execution: Execution) -> dict[str, Any]:
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -213,7 +243,7 @@ def _provenance(source: str, execution: Execution) -> dict[str, Any]:
         "machine": platform.machine(),
         "packages": versions,
         "git_commit": _git_commit(),
-        "source_digest": file_digest(Path(source)) if source else None,
+        "code_digest": code_digest(),
         "threads": execution.threads,
         "accelerator": execution.accelerator,
     }

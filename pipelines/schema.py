@@ -4,7 +4,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from pipelines.configuration import Config, ConfigurationError, JudgeName, check_all
+from pipelines.choices import JudgeName, Origin
+from pipelines.configuration import Config, ConfigurationError, accept, check_all, require
 from pipelines.sources import FilesData, UltraData, ZooData
 from salsa.data.suites import OWN_SUITES, ULTRA_SUITES, name_problem
 
@@ -55,17 +56,41 @@ def _check_combinations(config: Config) -> None:
         raise ConfigurationError(
             "judge=reward_model: the embedded world samples its pairs and has a programmatic judge; use judge=gold"
         )
-    if config.scale.source.value == "hub" and zoo:
+    if config.scale.source is Origin.hub and zoo:
         raise ConfigurationError(
             "data=zoo: published weights need real text; use data=ultra (hub sets) or data=files (your own) with scale="
             + config.scale.name
         )
-    if config.generation.max_new_tokens >= config.base.context:
+    _check_lengths(config)
+    if config.scale.source is Origin.build:
+        _check_build(config)
+    _check_suites(config)
+
+
+def _check_lengths(config: Config) -> None:
+    """Check that prompts, replies and rows of text fit into what the model reads."""
+    context = config.base.context
+    if config.generation.max_new_tokens >= context:
         raise ConfigurationError(
             f"generation.max_new_tokens={config.generation.max_new_tokens}: must be below base.context="
-            f"{config.base.context}, which holds prompt and reply"
+            f"{context}, which holds prompt and reply"
         )
-    _check_suites(config)
+    if config.sft.replay:
+        require(
+            config.sft.replay_tokens <= context,
+            "sft.replay_tokens",
+            config.sft.replay_tokens,
+            f"must be at most base.context={context}",
+        )
+
+
+def _check_build(config: Config) -> None:
+    """Check what only a base that is pre-trained here needs."""
+    accept("model.tiny", lambda: config.model.tiny.architecture(config.model.family, config.base.context))
+    require(config.base.steps >= 1, "base.steps", config.base.steps, "must be at least 1 where a base is built")
+    require(
+        config.base.optimiser is not None, "base.optimiser", "null", "a base that is built needs one; see scale=tiny"
+    )
 
 
 def _check_suites(config: Config) -> None:

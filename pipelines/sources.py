@@ -2,27 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
 
-from pipelines.configuration import Draws, Learn, require
-
-
-class SourceName(Enum):
-    """Kinds of data sources."""
-
-    zoo = "zoo"
-    files = "files"
-    ultra = "ultra"
+from pipelines.choices import Draws, Learn
+from pipelines.configuration import require
 
 
 @dataclass
 class ZooData:
     """The embedded world."""
 
-    source: SourceName = SourceName.zoo
     world_seed: int = MISSING
     author_mix: tuple[float, float, float, float] = MISSING
     label_noise: float = MISSING
@@ -44,7 +35,6 @@ class ZooData:
 class _Ingested:
     """What local files and hub sets have in common."""
 
-    source: SourceName = MISSING
     prompts: dict[str, str] = MISSING
     max_malformed: float = MISSING
     split_train: float = MISSING

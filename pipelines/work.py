@@ -1,5 +1,6 @@
 """What a stage is given to do its work, and how it is executed. Imports no torch."""
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pipelines.tracking import TrackedRun
     from salsa.data.source import Source
 
+_RUN = uuid.uuid4().hex
+
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what it says) while a stage works."""
 
@@ -31,11 +34,11 @@ class Execution:
     checkpoint_seconds: float
     tracker: Mapping[str, Any]
     group: str
-    started: float
-    """Time at which the command started, seconds since the epoch: failures from before it are tried again."""
+    run: str
+    """Names the command: a stage that failed in it is not tried again, one that failed in another command is."""
 
     @classmethod
-    def from_config(cls, config: Config, group: str, started: float) -> "Execution":
+    def from_config(cls, config: Config, group: str) -> "Execution":
         """Return the execution settings of a configuration."""
         compute, logger = config.compute, config.logger
         tracker = {
@@ -52,7 +55,7 @@ class Execution:
             checkpoint_seconds=compute.checkpoint_seconds,
             tracker=tracker,
             group=group,
-            started=started,
+            run=_RUN,
         )
 
     def to_json(self) -> dict[str, Any]:

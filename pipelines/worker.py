@@ -3,16 +3,22 @@
 import json
 import logging
 import os
+import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from pipelines.ending import TERMINATED, Terminated, terminable
 from pipelines.plan import Plan
 from pipelines.runner import work
 from pipelines.work import Execution
 from salsa.store.artifact import Store
+from salsa.training.interruption import Interrupted
+
+CHUNK_BYTES = 1 << 16
 
 
 def prepare(threads: int) -> None:
@@ -36,26 +42,55 @@ def run_job(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None
     emit({"event": "finished", "state": state})
 
 
-def _emitter(stream: TextIO) -> Callable[[dict[str, Any]], None]:
+def _emitter(stream: int) -> Callable[[dict[str, Any]], None]:
     lock = threading.Lock()
 
     def emit(event: dict[str, Any]) -> None:
+        line = (json.dumps(event) + "\n").encode()
         with lock:
-            stream.write(json.dumps(event) + "\n")
-            stream.flush()
+            try:
+                while line:
+                    line = line[os.write(stream, line) :]
+            except BrokenPipeError:
+                # The command is gone: nobody wants the rest, and the stage that runs is not to blame.
+                raise Terminated from None
 
     return emit
 
 
-def main() -> None:
-    """Serve jobs until the input ends; everything printed goes to standard error, which is the worker's log."""
+def _read(stream: int, jobs: "queue.Queue[dict[str, Any]]") -> None:
+    """Pass the jobs on; when there can be no more, because the command has ended or was killed, end this process."""
+    rest = b""
+    while chunk := os.read(stream, CHUNK_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            jobs.put(json.loads(line))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> int:
+    """Serve jobs until SIGTERM or the end of the input, and return the exit code.
+
+    Everything printed goes to standard error, which is the worker's log. Ctrl-C reaches all processes of a terminal;
+    the command answers it and ends its workers, which then save what they train.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    with os.fdopen(os.dup(1), "w") as events:
-        os.dup2(2, 1)
-        emit = _emitter(events)
-        for line in sys.stdin:
-            run_job(json.loads(line), emit)
+    events = os.dup(1)
+    os.dup2(2, 1)
+    emit = _emitter(events)
+    jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+    try:
+        with terminable():
+            threading.Thread(target=_read, args=(0, jobs), daemon=True).start()
+            while True:
+                run_job(jobs.get(), emit)
+    except Terminated:
+        return TERMINATED
+    except Interrupted as interruption:
+        logging.getLogger(__name__).warning("%s", interruption)
+        return TERMINATED
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,21 +6,22 @@ PPO itself knows no anchor. The replies of a model that no RL made come from a `
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.scoring import judge_scores, load_scorer
+from pipelines.device import place
+from pipelines.scoring import Answers, GoldJudge, Scorer, load_judge, load_scorer
 from pipelines.stages.align import TRACE
 from pipelines.stages.respond import RESPONSES
 from pipelines.work import Work
 from salsa.data.chat import decode_replies
 from salsa.data.conversation import Prompt
 from salsa.data.lengths import fit_prompts
-from salsa.evaluation.statistics import cluster_bootstrap_means, clustered_standard_error
+from salsa.evaluation.statistics import clustered_standard_error
 from salsa.models.families import load_causal, load_tokenizer
 from salsa.models.scoring import reply_logps
 from salsa.models.sequences import Sequences, pack, reply_mask
@@ -42,7 +43,7 @@ class Replies:
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
-    """Leave `anchors.json`: KL at the end with intervals, and a point for each set of stored replies."""
+    """Leave `anchors.json`: KL of each last reply with the replies' clusters, and a point for each set of replies."""
     tokenizer = load_tokenizer(work.inputs["anchor_sft_1"].path)
     suite = work.source.suite("validation", work.config["prompts"])
     generation = work.config["generation"]
@@ -50,23 +51,21 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     prompts = [Prompt(p.id, p.questions[:1], p.context, p.cluster, query=_first_turn(p.query)) for p in kept]
     clusters = [prompt.cluster or prompt.id for prompt in prompts]
     anchors = {
-        role.removeprefix("anchor_"): load_causal(artifact.path)
+        role.removeprefix("anchor_"): place(load_causal(artifact.path), work.execution)
         for role, artifact in work.inputs.items()
         if role.startswith("anchor_")
     }
+    scorer, judge = load_scorer(work, "reward"), load_judge(work)
     points, divergences = [], {}
     for replies in _replies(work, tokenizer):
         divergences = _divergences(work, replies, anchors)
-        scores = _scores(work, replies, prompts, clusters, tokenizer)
+        scores = _scores(_answers(replies, prompts, tokenizer), scorer, judge, clusters)
         points.append({"step": replies.step} | scores | {"kl": _summaries(divergences, clusters)})
-    final = {}
-    for name, per_reply in divergences.items():
-        estimates = cluster_bootstrap_means(np.array(list(per_reply.values())).T, clusters, np.random.default_rng(0))
-        final[name] = {key: asdict(estimate) for key, estimate in zip(per_reply, estimates, strict=True)}
+    final = {"clusters": clusters, "divergences": divergences}
     (work.folder / ANCHORS).write_text(json.dumps({"final": final, "points": points}, indent=1))
-    says = ", ".join(f"to {name} {estimate['k1']['value']:.2f}" for name, estimate in final.items())
-    metrics = {f"kl_{name}": estimate["k1"]["value"] for name, estimate in final.items()}
-    return f"KL {says} nats a reply", metrics
+    means = {name: float(np.mean(per_reply["k1"])) for name, per_reply in divergences.items()}
+    says = ", ".join(f"to {name} {mean:.2f}" for name, mean in means.items())
+    return f"KL {says} nats a reply", {f"kl_{name}": mean for name, mean in means.items()}
 
 
 def _replies(work: Work, tokenizer: Any) -> Iterator[Replies]:
@@ -82,13 +81,13 @@ def _replies(work: Work, tokenizer: Any) -> Iterator[Replies]:
         sequences = pack(
             [row["prompt_ids"][0] for row in rows], [row["reply_ids"][0] for row in rows], tokenizer.pad_token_id
         )
-        logps = _logps(work, load_causal(work.inputs["model"].path), sequences)
+        logps = _logps(work, place(load_causal(work.inputs["model"].path), work.execution), sequences)
         yield Replies(0, sequences, logps, torch.tensor([row["ended"][0] for row in rows]))
 
 
 def _logps(work: Work, model: Any, sequences: Sequences) -> Tensor:
     with torch.inference_mode():
-        return reply_logps(model, sequences, 1.0, max_tokens=work.execution.micro_batch_tokens)[0]
+        return reply_logps(model, sequences, 1.0, max_tokens=work.execution.micro_batch_tokens)[0].cpu()
 
 
 def _divergences(work: Work, replies: Replies, anchors: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
@@ -113,24 +112,30 @@ def _summaries(divergences: dict[str, dict[str, list[float]]], clusters: list[st
     }
 
 
+def _answers(replies: Replies, prompts: list[Prompt], tokenizer: Any) -> Answers:
+    ids, begins, counts = (field.tolist() for field in replies.sequences)
+    reply_ids = [row[begin : begin + count] for row, begin, count in zip(ids, begins, counts, strict=True)]
+    return Answers(
+        prompts=prompts,
+        texts=[(text,) for text in decode_replies(tokenizer, reply_ids, keep_control=True)],
+        ends=[(end,) for end in replies.ended.tolist()],
+        prompt_ids=[row[:begin] for row, begin in zip(ids, begins, strict=True)],
+        reply_ids=reply_ids,
+    )
+
+
 def _scores(
-    work: Work, replies: Replies, prompts: list[Prompt], clusters: list[str], tokenizer: Any
+    answers: Answers, scorer: Scorer, judge: Scorer | GoldJudge, clusters: list[str]
 ) -> dict[str, float | None]:
     """Return the mean judge and reward-model scores of replies, with standard errors, their length and their ends."""
-    ids, begins, counts = (field.tolist() for field in replies.sequences)
-    prompt_ids = [row[:begin] for row, begin in zip(ids, begins, strict=True)]
-    reply_ids = [row[begin : begin + count] for row, begin, count in zip(ids, begins, counts, strict=True)]
-    texts = [(text,) for text in decode_replies(tokenizer, reply_ids)]
-    ends = [(end,) for end in replies.ended.tolist()]
-    rewards = load_scorer(work, "reward").score(prompt_ids, reply_ids, replies.ended)
-    judged = judge_scores(work, prompts, texts, ends, prompt_ids, reply_ids, replies.ended, list(range(len(prompts))))
+    rewards, judged = scorer.scores(answers), judge.scores(answers)
     return {
         "judge": float(np.mean(judged)),
         "judge_se": clustered_standard_error(judged, clusters),
         "reward": float(np.mean(rewards)),
         "reward_se": clustered_standard_error(rewards, clusters),
-        "length": float(np.mean(counts)),
-        "unfinished": 1 - float(replies.ended.double().mean()),
+        "length": float(np.mean([len(ids) for ids in answers.reply_ids])),
+        "unfinished": 1 - float(answers.ended.double().mean()),
     }
 
 

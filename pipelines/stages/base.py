@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pipelines.device import place
 from pipelines.training import optimiser_settings, train
 from pipelines.work import Work
 from salsa.data.chat import encode_texts, set_chat_template, train_bpe, word_tokenizer
@@ -71,6 +72,6 @@ def _build(work: Work) -> tuple[str, dict[str, Any]]:
     if probes:
         ids = [[bos, *row] for row in encode_texts(tokenizer, [text for text, _ in probes])]
         answers = [tokenizer.convert_tokens_to_ids(word) for _, word in probes]
-        metrics["recall"] = next_word_accuracy(model.eval(), ids, answers)
+        metrics["recall"] = next_word_accuracy(place(model.eval(), work.execution), ids, answers)
         says += f", recalls {metrics['recall']:.0%} of the facts"
     return says, metrics

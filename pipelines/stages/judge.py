@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import torch
-
-from pipelines.scoring import judge_scores, load_scorer
+from pipelines.scoring import Answers, load_judge, load_scorer
 from pipelines.stages.respond import RESPONSES
 from pipelines.work import Work
 from salsa.data.conversation import Message, Prompt
@@ -18,18 +16,16 @@ SCORES = "scores.jsonl"
 def run(work: Work) -> tuple[str, dict[str, Any]]:
     """Leave `scores.jsonl`, one `ScoredReply` a prompt; means over the turns."""
     rows = work.inputs["responses"].lines(RESPONSES)
-    prompts = [_prompt(row["prompt"]) for row in rows]
-    owner = [index for index, row in enumerate(rows) for _ in row["replies"]]
-    prompt_ids = [ids for row in rows for ids in row["prompt_ids"]]
-    reply_ids = [ids for row in rows for ids in row["reply_ids"]]
-    ended = torch.tensor([end for row in rows for end in row["ended"]])
-    rewards = load_scorer(work, "reward").score(prompt_ids, reply_ids, ended)
-    replies = [tuple(row["replies"]) for row in rows]
-    ends = [tuple(row["ended"]) for row in rows]
-    judged = judge_scores(work, prompts, replies, ends, prompt_ids, reply_ids, ended, owner)
-    turns = [len(row["replies"]) for row in rows]
-    reward = _means(rewards, owner, turns)
-    length = _means([float(len(ids)) for ids in reply_ids], owner, turns)
+    answers = Answers(
+        prompts=[_prompt(row["prompt"]) for row in rows],
+        texts=[tuple(row["replies"]) for row in rows],
+        ends=[tuple(row["ended"]) for row in rows],
+        prompt_ids=[ids for row in rows for ids in row["prompt_ids"]],
+        reply_ids=[ids for row in rows for ids in row["reply_ids"]],
+    )
+    reward = load_scorer(work, "reward").scores(answers)
+    judged = load_judge(work).scores(answers)
+    length = answers.mean_over_turns([float(len(ids)) for ids in answers.reply_ids])
     scored = [
         ScoredReply(
             prompt_id=prompt.id,
@@ -37,13 +33,13 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
             category=prompt.category,
             suite=work.config["suite"],
             question=_shown(work.source, prompt),
-            replies=tuple(work.source.display(text) for text in replies[index]),
+            replies=tuple(work.source.display(text) for text in answers.texts[index]),
             judge=judged[index],
             reward=reward[index],
             length=length[index],
-            ended=all(ends[index]),
+            ended=all(answers.ends[index]),
         )
-        for index, prompt in enumerate(prompts)
+        for index, prompt in enumerate(answers.prompts)
     ]
     write(work.folder / SCORES, scored)
     metrics = {
@@ -52,16 +48,9 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         "judge": sum(judged) / len(judged),
         "reward": sum(reward) / len(reward),
         "length": sum(length) / len(length),
-        "unfinished": 1 - sum(all(end) for end in ends) / len(ends),
+        "unfinished": 1 - sum(reply.ended for reply in scored) / len(scored),
     }
     return f"{len(scored)} prompts, mean judge score {metrics['judge']:.2f}, reward {metrics['reward']:.2f}", metrics
-
-
-def _means(values: list[float], owner: list[int], turns: list[int]) -> list[float]:
-    totals = [0.0] * len(turns)
-    for value, index in zip(values, owner, strict=True):
-        totals[index] += value
-    return [total / count for total, count in zip(totals, turns, strict=True)]
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:

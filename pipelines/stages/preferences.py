@@ -1,6 +1,7 @@
 """Stage `preferences`: pairs of replies with labels, as token ids; sampled from the SFT models or given by files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 from pipelines.replies import sample_replies
 from pipelines.work import Work
 from salsa.data.chat import encode_prompts, encode_replies
+from salsa.data.conversation import Prompt
 from salsa.data.lengths import fit_pairs
 from salsa.data.rows import DataError
+from salsa.data.source import Source
 from salsa.models.families import load_causal, load_tokenizer
 
 TRAIN, HELDOUT = "pairs_train.jsonl", "pairs_heldout.jsonl"
+DRAWS = 20
+"""How often a held-out set is drawn at most to find prompts that no training pair has."""
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -27,7 +32,8 @@ def _sampled(work: Work) -> tuple[str, dict[str, Any]]:
     """One reply of each of the first two SFT models; labels drawn from the gold rewards with noise (Bradley-Terry)."""
     config, source = work.config, work.source
     total = config["pairs"] + config["heldout"]
-    prompts = source.prompts(work.rng("preference prompts"), total)
+    prompts = source.prompts(work.rng("preference prompts"), config["pairs"])
+    prompts += unseen_prompts(source, work.rng("held-out preference prompts"), config["heldout"], prompts)
     tokenizer = load_tokenizer(work.inputs["first"].path)
     ids = encode_prompts(tokenizer, [prompt.conversation() for prompt in prompts])
     sides = []
@@ -39,7 +45,7 @@ def _sampled(work: Work) -> tuple[str, dict[str, Any]]:
         )
     gold = np.array(
         [
-            [source.gold(prompt, (reply.text,), (reply.ended,)) for reply in pair]
+            [source.gold(prompt, (reply.visible,), (reply.ended,)) for reply in pair]
             for prompt, *pair in zip(prompts, *sides, strict=True)
         ],
         dtype=float,
@@ -79,6 +85,24 @@ def _sampled(work: Work) -> tuple[str, dict[str, Any]]:
     if metrics["agreement"] is not None:
         says += f"; labels agree with gold in {metrics['agreement']:.0%}"
     return says, metrics
+
+
+def unseen_prompts(source: Source, rng: Any, count: int, training: Sequence[Prompt]) -> list[Prompt]:
+    """Draw prompts whose conversation is none of the training prompts', so that held-out accuracy is of new questions.
+
+    Raises:
+        DataError: if there are not enough after `DRAWS` times as many draws as are wanted.
+    """
+    seen = {prompt.conversation() for prompt in training}
+    unseen: list[Prompt] = []
+    for _ in range(DRAWS):
+        unseen += [prompt for prompt in source.prompts(rng, count) if prompt.conversation() not in seen]
+        if len(unseen) >= count:
+            return unseen[:count]
+    raise DataError(
+        f"preferences.heldout={count}: only {len(unseen)} of {DRAWS * count} drawn prompts are not among the "
+        f"{len(training)} training prompts; lower preferences.pairs or preferences.heldout"
+    )
 
 
 def _given(work: Work) -> tuple[str, dict[str, Any]]:

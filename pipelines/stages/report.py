@@ -11,7 +11,7 @@ from pipelines.stages.tax import TAX
 from pipelines.work import Work
 from salsa.evaluation.calibration import rightly_ordered
 from salsa.evaluation.scores import read
-from salsa.evaluation.statistics import Estimate, cluster_bootstrap_mean
+from salsa.evaluation.statistics import cluster_bootstrap_mean, cluster_bootstrap_means
 from salsa.report import figures, page, samples, schema, tables
 from salsa.report.experiment import (
     Divergence,
@@ -52,6 +52,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         rounds=config["rounds"],
         level=config["level"],
     )
+    experiment["warnings"] += _warnings(work)
     schema.write(work.folder / "experiment.json", experiment)
     (work.folder / "table.md").write_text(tables.markdown(experiment), encoding="utf-8")
     (work.folder / "table.csv").write_text(tables.to_csv(experiment), encoding="utf-8")
@@ -102,12 +103,7 @@ def _evidence(work: Work) -> Evidence:
         }
         anchors = inputs[f"{key}:anchors"]
         measured = anchors.json(ANCHORS)
-        kl[name] = {
-            ANCHOR_NAMES[anchor]: Divergence(
-                Estimate(**estimates["k1"]), Estimate(**estimates["k3"]), anchors.fingerprint
-            )
-            for anchor, estimates in measured["final"].items()
-        }
+        kl[name] = _divergences(work, measured["final"], anchors.fingerprint)
         kept = inputs[f"{key}:tax"]
         values = kept.json(TAX)
         tax[name] = Tax(values["recall"], values["perplexity"], kept.fingerprint)
@@ -118,6 +114,31 @@ def _evidence(work: Work) -> Evidence:
     return Evidence(
         scores, fingerprints, kl, tax, curves, training, _reward_model(work, "reward"), judge_model, _left_out(work)
     )
+
+
+def _divergences(work: Work, final: Mapping[str, Any], fingerprint: str) -> dict[str, Divergence]:
+    """Return KL to each anchor with intervals; every row and anchor has the same resamples of the questions."""
+    per_reply = final["divergences"]
+    columns = [per_reply[anchor][key] for anchor in per_reply for key in ("k1", "k3")]
+    estimates = cluster_bootstrap_means(
+        np.array(columns).T,
+        final["clusters"],
+        np.random.default_rng(work.seed("KL intervals")),
+        work.config["rounds"],
+        work.config["level"],
+    )
+    pairs = zip(estimates[::2], estimates[1::2], strict=True)
+    return {ANCHOR_NAMES[anchor]: Divergence(*pair, fingerprint) for anchor, pair in zip(per_reply, pairs, strict=True)}
+
+
+def _warnings(work: Work) -> list[str]:
+    """Return a sentence about each reward model whose unit was not measured on finished replies."""
+    return [
+        f"the {name}'s scores are normalised on unfinished replies of SFT1, as fewer than two ended: longer "
+        "fine-tuning (sft.steps) or longer replies (generation.max_new_tokens) give the unit its meaning"
+        for role, name in (("reward", "reward model"), ("judge_model", "judge model"))
+        if role in work.inputs and not work.inputs[role].json("reward.json")["normaliser_finished"]
+    ]
 
 
 def _left_out(work: Work) -> dict[str, dict[str, int]]:

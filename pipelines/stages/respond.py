@@ -14,7 +14,7 @@ RESPONSES = "responses.jsonl"
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
-    """Leave `responses.jsonl`: texts and token ids of every turn, by prompt."""
+    """Leave `responses.jsonl`: texts (with the control tokens that a model wrote) and token ids of turns, by prompt."""
     config, generation = work.config, work.config["generation"]
     folder = work.inputs["model"].path
     tokenizer, model = load_tokenizer(folder), load_causal(folder)
@@ -25,9 +25,10 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     answered: list[dict[str, Any]] = [
         {"prompt": asdict(prompt), "prompt_ids": [], "reply_ids": [], "replies": [], "ended": []} for prompt in prompts
     ]
+    said: list[list[str]] = [[] for _ in prompts]  # what later turns are asked after: the replies as plain text
     for turn in range(turns):
         open_ = [index for index, prompt in enumerate(prompts) if len(prompt.questions) > turn]
-        conversations = [prompts[index].conversation(tuple(answered[index]["replies"])) for index in open_]
+        conversations = [prompts[index].conversation(tuple(said[index])) for index in open_]
         ids = encode_prompts(tokenizer, conversations)
         seed = work.seed(f"respond {config['suite']}", turn)
         span = (turn * len(prompts), turns * len(prompts))
@@ -35,7 +36,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         for index, prompt_ids, reply in zip(open_, ids, replies, strict=True):
             answered[index]["prompt_ids"].append(prompt_ids)
             answered[index]["reply_ids"].append(reply.ids)
-            answered[index]["replies"].append(reply.text)
+            answered[index]["replies"].append(reply.visible)
+            said[index].append(reply.text)
             answered[index]["ended"].append(reply.ended)
     with (work.folder / RESPONSES).open("w", encoding="utf-8") as file:
         for row in answered:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipelines.device import place
 from pipelines.replies import sample_replies
 from pipelines.stages.preferences import HELDOUT, TRAIN
 from pipelines.training import optimiser_settings, train
@@ -27,7 +28,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     start = work.inputs["start"].path
     tokenizer = load_tokenizer(start)
     pad = tokenizer.pad_token_id
-    model = reward_from_causal(load_causal(start), work.seed(f"{config['role']} head"))
+    # Published weights come in half precision, whose steps are larger than an update at a usual learning rate.
+    model = reward_from_causal(load_causal(start, torch.float32), work.seed(f"{config['role']} head"))
     pairs = work.inputs["preferences"].lines(TRAIN)
     order = work.seed(f"{config['role']} order")
     module = RewardModeling(model, optimiser_settings(config["optimiser"]), config["steps"])
@@ -37,7 +39,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         lambda step: collate_pairs([pairs[i] for i in batch_indices(order, step, config["batch"], len(pairs))], pad),
         config["steps"],
     )
-    model.eval()
+    place(model.eval(), work.execution)
     heldout = _heldout(work, model, pad)
     normaliser = _normaliser(work, model, tokenizer)
     save(model, tokenizer, work.folder)
@@ -45,6 +47,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     says = f"{len(pairs):,} pairs, {config['steps']} steps; held out: accuracy {heldout['accuracy']:.1%}"
     if heldout["correlation"] is not None:
         says += f", correlation with gold {heldout['correlation']:.2f}"
+    if not normaliser["normaliser_finished"]:
+        says += "; normalised on unfinished replies, as fewer than two of SFT1's ended"
     metrics = {key: value for key, value in (heldout | normaliser).items() if isinstance(value, int | float)}
     return says, metrics | {"loss": last["loss"]}
 
@@ -69,8 +73,12 @@ def _correlation(model: Any, pairs: list[dict[str, Any]], pad: int, max_tokens: 
     return float(np.corrcoef(scores, gold)[0, 1]) if scores.std() > 0 and gold.std() > 0 else None
 
 
-def _normaliser(work: Work, model: Any, tokenizer: Any) -> dict[str, float]:
-    """Scores of SFT1's replies define the unit of the reward, once, whatever the arms' references are."""
+def _normaliser(work: Work, model: Any, tokenizer: Any) -> dict[str, Any]:
+    """Scores of SFT1's finished replies define the unit of the reward, once, whatever the arms' references are.
+
+    Where fewer than two replies end, which only a model that has hardly learnt anything does, all of them define it
+    and `normaliser_finished` is false.
+    """
     config = work.config
     drawn = work.source.prompts(work.rng(f"{config['role']} normaliser prompts"), config["normaliser_replies"])
     generation = config["generation"]
@@ -79,13 +87,19 @@ def _normaliser(work: Work, model: Any, tokenizer: Any) -> dict[str, float]:
     sft = load_causal(work.inputs["normaliser"].path)
     seed = work.seed(f"{config['role']} normaliser")
     replies = sample_replies(work, sft, tokenizer, ids, seed, generation, (0, len(ids)))
-    finished = [index for index, reply in enumerate(replies) if reply.ended]
-    if len(finished) < 2:
-        finished = list(range(len(replies)))
-    packed = pack([ids[i] for i in finished], [replies[i].ids for i in finished], tokenizer.pad_token_id)
+    used = [index for index, reply in enumerate(replies) if reply.ended]
+    finished = len(used) >= 2
+    if not finished:
+        used = list(range(len(replies)))
+    packed = pack([ids[i] for i in used], [replies[i].ids for i in used], tokenizer.pad_token_id)
     with torch.inference_mode():
         scores = sequence_scores(model, packed, max_tokens=work.execution.micro_batch_tokens).double()
     std = float(scores.std())
     if not std > 0:
         raise ValueError("the reward model gives every reply of SFT1 the same score; train it longer (reward.steps)")
-    return {"mean": float(scores.mean()), "std": std, "normaliser_replies": len(finished)}
+    return {
+        "mean": float(scores.mean()),
+        "std": std,
+        "normaliser_replies": len(used),
+        "normaliser_finished": finished,
+    }

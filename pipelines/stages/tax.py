@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from pipelines.device import place
 from pipelines.work import Work
 from salsa.data.chat import encode_texts
 from salsa.models.families import load_causal, load_tokenizer
@@ -14,7 +15,7 @@ TAX = "tax.json"
 def run(work: Work) -> tuple[str, dict[str, Any]]:
     """Leave `tax.json`: fact recall (null where no facts are known) and perplexity."""
     folder = work.inputs["model"].path
-    tokenizer, model = load_tokenizer(folder), load_causal(folder)
+    tokenizer, model = load_tokenizer(folder), place(load_causal(folder), work.execution)
     bos, eos, context = tokenizer.bos_token_id, tokenizer.eos_token_id, work.config["context"]
     documents = encode_texts(tokenizer, work.source.heldout_text(work.config["documents"]))
     rows = [[bos, *ids, eos] for ids in documents if len(ids) + 2 <= context]

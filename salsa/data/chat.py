@@ -113,11 +113,6 @@ def _wrap(backend: Tokenizer, specials: Sequence[str]) -> PreTrainedTokenizerFas
     )
 
 
-def template_for(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Return the template that suits a tokenizer from elsewhere: "own" if it brings one, else "text"."""
-    return "own" if tokenizer.chat_template else "text"
-
-
 def set_chat_template(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
     """Give the tokenizer a chat template, and a padding token if it has none.
 
@@ -210,9 +205,18 @@ def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> li
     return [list(ids) for (ids,) in _Encoder(tokenizer).encode([[text] for text in texts])]
 
 
-def decode_replies(tokenizer: PreTrainedTokenizerFast, ids: Sequence[Sequence[int]]) -> list[str]:
-    """Return the texts of replies without control tokens; words of a closed vocabulary are joined by single spaces."""
-    return list(_backend(tokenizer).decode_batch([list(row) for row in ids], skip_special_tokens=True))
+def decode_replies(
+    tokenizer: PreTrainedTokenizerFast, ids: Sequence[Sequence[int]], *, keep_control: bool = False
+) -> list[str]:
+    """Return the texts of replies; words of a closed vocabulary are joined by single spaces.
+
+    Without control tokens a text can go back into a conversation. With `keep_control` every control token except the
+    end token at the end is spelled out: what a judge or a person reads, from whom a policy must not hide anything.
+    """
+    rows = [list(row) for row in ids]
+    if keep_control:
+        rows = [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
+    return list(_backend(tokenizer).decode_batch(rows, skip_special_tokens=not keep_control))
 
 
 class _Step(NamedTuple):

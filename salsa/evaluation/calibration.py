@@ -5,8 +5,6 @@ from typing import TypedDict
 
 import numpy as np
 
-from salsa.evaluation.statistics import Estimate, cluster_bootstrap_mean
-
 
 class ReliabilityBin(TypedDict):
     """The pairs whose confidence falls into one bin: mean confidence, share ordered rightly, number of pairs."""
@@ -75,10 +73,3 @@ def calibration(margins: Sequence[float] | np.ndarray, bins: int = 10) -> Calibr
         pairs=int(margin.size),
         reliability=reliability,
     )
-
-
-def accuracy_interval(
-    margins: Sequence[float] | np.ndarray, clusters: Sequence[str], rng: np.random.Generator
-) -> Estimate:
-    """Return the share of pairs ordered rightly with its interval; pairs of one cluster are resampled together."""
-    return cluster_bootstrap_mean(rightly_ordered(margins), clusters, rng)

@@ -192,23 +192,6 @@ def _judge_scores(scores: Sequence[ScoredReply], side: str) -> dict[str, float]:
     return judged
 
 
-def win_rate(
-    scores_a: Sequence[ScoredReply],
-    scores_b: Sequence[ScoredReply],
-    tie_margin: float,
-    rng: np.random.Generator,
-    rounds: int = ROUNDS,
-    level: float = LEVEL,
-) -> WinRate:
-    """Return the adjusted win rate (win + tie / 2) of A over B on one suite, with a question-clustered interval.
-
-    Ties and errors as in `outcomes`; the clusters are those of A's replies, which are those of the prompts.
-    """
-    results = outcomes(scores_a, scores_b, tie_margin)
-    estimate = cluster_bootstrap_mean(results, [reply.cluster for reply in scores_a], rng, rounds, level)
-    return as_win_rate(estimate, results)
-
-
 def as_win_rate(estimate: Estimate, results: NDArray[np.float64]) -> WinRate:
     """Return an estimate of the mean of `results` (1 win, 0.5 tie, 0 loss) together with their counts."""
     wins, losses = int(np.sum(results > 0.5)), int(np.sum(results < 0.5))

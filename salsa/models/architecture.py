@@ -32,30 +32,27 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            raise ValueError(f"architecture.family is '{self.family}'; choose one of {', '.join(FAMILIES)}")
+            raise ValueError(f"family is '{self.family}'; choose one of {', '.join(FAMILIES)}")
         for name in ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "context"):
             if getattr(self, name) < 1:
-                raise ValueError(f"architecture.{name} must be at least 1, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.heads % self.kv_heads:
             raise ValueError(
-                f"architecture.heads ({self.heads}) must be a multiple of architecture.kv_heads ({self.kv_heads}): "
+                f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads}): "
                 "each key-value head serves the same number of query heads"
             )
         if self.head_dim % 2:
-            raise ValueError(
-                f"architecture.head_dim must be even, got {self.head_dim}: rotary positions turn pairs of numbers"
-            )
+            raise ValueError(f"head_dim must be even, got {self.head_dim}: rotary positions turn pairs of numbers")
         if self.family == "llama2" and self.heads * self.head_dim != self.hidden:
             raise ValueError(
-                f"a llama2 model has heads x head_dim = hidden, got {self.heads} x {self.head_dim} and {self.hidden}; "
-                "change architecture.head_dim, or choose the family gemma, whose heads have a size of their own"
+                f"head_dim ({self.head_dim}) times heads ({self.heads}) must be hidden ({self.hidden}) in a llama2 "
+                "model; only mistral and gemma have heads of a size of their own"
             )
         if self.sliding_window is not None and self.family != "mistral":
             raise ValueError(
-                f"architecture.sliding_window is {self.sliding_window}, but only mistral has one; "
-                f"set it to null for {self.family}"
+                f"sliding_window is {self.sliding_window}, but only mistral has one; set it to null for {self.family}"
             )
         if self.sliding_window is not None and self.sliding_window < 1:
-            raise ValueError(f"architecture.sliding_window must be at least 1 or null, got {self.sliding_window}")
+            raise ValueError(f"sliding_window must be at least 1 or null, got {self.sliding_window}")
         if not self.init_std > 0:
-            raise ValueError(f"architecture.init_std must be positive, got {self.init_std}")
+            raise ValueError(f"init_std must be positive, got {self.init_std}")

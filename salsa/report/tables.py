@@ -17,7 +17,8 @@ from salsa.report.terminal import TerminalTable
 Row = Mapping[str, Any]
 _BEFORE_RL = ("ingredient", "soup")
 _NORMALISED = (
-    " Normalised: SFT1's finished replies have mean 0 and standard deviation 1; a reply without end gets a fixed score."
+    " Normalised: SFT1's finished replies have mean 0 and standard deviation 1; a reply without end gets the score "
+    "fixed for the policy, in every row."
 )
 
 

@@ -252,7 +252,7 @@ class PPO(Recorded):
         """Write the replies of the policy that has finished `step` iterations, if there is a trace."""
         if self.trace is not None:
             rollout = self._generate(self.trace.prompts, 1.0, self._generator("trace", 0))
-            write_trace(trace_path(self.trace.folder, step), rollout, self.scorer.scores(rollout.sequences))
+            write_trace(trace_path(self.trace.folder, step), rollout)
 
     def _generator(self, role: str, index: int) -> torch.Generator:
         """Return the source of noise for one purpose and one turn: a function of the seed and of nothing else."""

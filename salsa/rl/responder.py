@@ -13,6 +13,8 @@ from transformers import PreTrainedModel
 from salsa import seeds
 from salsa.models.scoring import MICRO_BATCH_TOKENS
 from salsa.rl.rollout import generate
+from salsa.training.interruption import Interrupted, honest_interrupts
+from salsa.training.loop import quiet
 
 
 class Reply(NamedTuple):
@@ -78,16 +80,16 @@ class Responder(LightningModule):
 
 
 class _Count(Callback):
-    """Tells how many prompts are answered."""
+    """Tells how many prompts are answered, and ends after SIGTERM, which Lightning's `predict` only takes note of."""
 
-    def __init__(self, progress: Callable[[int], None]) -> None:
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
         self.progress = progress
         self.done = 0
 
     def on_predict_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
+        pl_module: Responder,
         outputs: Any,
         batch: Any,
         batch_idx: int,
@@ -95,7 +97,10 @@ class _Count(Callback):
     ) -> None:
         """Count the prompts of a batch."""
         self.done += len(batch)
-        self.progress(self.done)
+        if self.progress is not None:
+            self.progress(self.done)
+        if trainer.received_sigterm:
+            raise Interrupted(f"interrupted (SIGTERM) after {self.done} of {len(pl_module.prompts)} prompts")
 
 
 def respond(
@@ -110,25 +115,31 @@ def respond(
 
     Prompts of like length share a batch of `batch_prompts`, which changes the speed and not the replies. `progress` is
     called after each batch with the number of prompts answered.
+
+    Raises:
+        KeyboardInterrupt: if the user pressed Ctrl-C.
+        Interrupted: if SIGTERM came and nothing else answers it.
     """
     order = sorted(range(len(responder.prompts)), key=lambda row: len(responder.prompts[row]))
     if not order:
         return []
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision=precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[_Count(progress)] if progress is not None else [],
-        plugins=[LightningEnvironment()],
-    )
     rows = torch.tensor(order)
     loader = DataLoader(
         TensorDataset(rows), batch_size=batch_prompts, collate_fn=lambda items: torch.stack([row for (row,) in items])
     )
-    answered = [reply for replies in trainer.predict(responder, loader) for reply in replies]
+    with quiet(), honest_interrupts():
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[_Count(progress)],
+            plugins=[LightningEnvironment()],
+        )
+        batches = trainer.predict(responder, loader)
+    answered = [reply for replies in batches for reply in replies]
     replies = dict(zip(order, answered, strict=True))
     return [replies[row] for row in range(len(order))]

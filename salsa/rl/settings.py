@@ -64,11 +64,13 @@ class PPOSettings:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("kl_coef", "warmup_steps", "seed"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("final_fraction", "gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be two values in [0, 1), got {list(self.betas)}")
         if not self.temperature > 0:
             raise ValueError(
                 f"temperature must be positive (a policy that never varies cannot learn), got {self.temperature}"

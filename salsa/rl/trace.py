@@ -24,14 +24,12 @@ class TracedReplies(NamedTuple):
     """The content of one trace file.
 
     `logps` [rows, longest reply] are the policy's own log-probabilities (nats) at temperature 1, 0 behind a reply;
-    `ended` [rows] tells which replies have their end token; `scores` [rows] are the reward model's normalised scores,
-    for a reply without end token too.
+    `ended` [rows] tells which replies have their end token.
     """
 
     sequences: Sequences
     logps: Tensor
     ended: Tensor
-    scores: Tensor
 
 
 def trace_path(folder: Path, step: int) -> Path:
@@ -39,16 +37,15 @@ def trace_path(folder: Path, step: int) -> Path:
     return folder / f"step_{step:05d}.safetensors"
 
 
-def write_trace(path: Path, rollout: Rollout, scores: Tensor) -> None:
+def write_trace(path: Path, rollout: Rollout) -> None:
     """Write replies so that the file is whole whenever it is there, also after a kill.
 
-    Tensors: ids, prompt_lengths, reply_lengths, logps, ended (0 or 1), scores.
+    Tensors: ids, prompt_lengths, reply_lengths, logps, ended (0 or 1).
     """
     tensors = {
         **rollout.sequences._asdict(),
         "logps": rollout.logps,
         "ended": rollout.ended.to(torch.uint8),
-        "scores": scores,
     }
     content = safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,4 +61,4 @@ def read_trace(path: Path) -> TracedReplies:
     """Read what `write_trace` wrote."""
     tensors = safetensors.torch.load_file(path)
     sequences = Sequences(*(tensors[name] for name in Sequences._fields))
-    return TracedReplies(sequences, tensors["logps"], tensors["ended"].bool(), tensors["scores"])
+    return TracedReplies(sequences, tensors["logps"], tensors["ended"].bool())

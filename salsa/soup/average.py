@@ -84,8 +84,10 @@ class TaskVectors:
 def task_vectors(base: Path, folders: Sequence[Path]) -> TaskVectors:
     """Measure the task vectors of models that were trained from `base`, reading one tensor of each at a time.
 
+    The base may have another number format: published weights in half precision are fine-tuned in float32.
+
     Raises:
-        SoupError: if the models differ in names, shapes or formats of tensors.
+        SoupError: if the models differ in names or shapes of tensors.
     """
     count = len(folders)
     gram = torch.zeros(count, count, dtype=torch.float64)
@@ -94,7 +96,7 @@ def task_vectors(base: Path, folders: Sequence[Path]) -> TaskVectors:
         origin = stack.enter_context(opened(resolve(Path(base))))
         models = [stack.enter_context(opened(resolve(Path(folder)))) for folder in folders]
         for model in models:
-            _check_forms(origin, model)
+            _check_forms(origin, model, formats=False)
         for name in origin.files:
             centre = origin.read(name)
             if not centre.is_floating_point():
@@ -226,8 +228,8 @@ def _bytes(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _check_forms(first: Tensors, other: Tensors) -> None:
-    """Refuse weights whose names, shapes or number formats differ."""
+def _check_forms(first: Tensors, other: Tensors, formats: bool = True) -> None:
+    """Refuse weights whose names or shapes differ, or their number formats, if those count."""
     only = sorted(set(first.files) ^ set(other.files))
     if only:
         holder = first if only[0] in first.files else other
@@ -238,7 +240,7 @@ def _check_forms(first: Tensors, other: Tensors) -> None:
             raise SoupError(
                 f"the tensor {name} has shape {list(shape_a)} in {first.folder} and {list(shape_b)} in {other.folder}"
             )
-        if format_a != format_b:
+        if formats and format_a != format_b:
             raise SoupError(
                 f"the tensor {name} has the number format {format_a} in {first.folder} and {format_b} in "
                 f"{other.folder}; save both in the same one"

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from salsa.training.batches import Batches
+from salsa.training.interruption import Deferred, Interrupted, honest_interrupts, sigterm_deferred
 
 CHECKPOINT = "last.ckpt"
 _COMPLETED = "salsa_completed_steps"
@@ -29,10 +28,6 @@ _EXPECTED_WARNINGS = (
     r"The `srun` command is available on your system but is not used.*",
     r"GPU available but not used.*",
 )
-
-
-class Interrupted(RuntimeError):
-    """A training that ended before its last step; the next run continues from its last checkpoint."""
 
 
 class Recorded(LightningModule):
@@ -76,12 +71,14 @@ class _Steps(Callback):
         checkpoint_steps: int | None,
         checkpoint_seconds: float | None,
         progress: Callable[[int, int, str], None] | None,
+        sigterm: Deferred,
     ) -> None:
         self.checkpoint = checkpoint
         self.steps = steps
         self.checkpoint_steps = checkpoint_steps
         self.checkpoint_seconds = checkpoint_seconds
         self.progress = progress
+        self.sigterm = sigterm
         self.saved_at = time.monotonic()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Recorded, checkpoint: dict[str, Any]) -> None:
@@ -106,8 +103,11 @@ class _Steps(Callback):
     ) -> None:
         """Count the step; save where a checkpoint is due."""
         pl_module.completed += 1
-        if self._due(pl_module.completed, trainer.received_sigterm):
+        if self._due(pl_module.completed, self.sigterm.received):
             self._save(trainer)
+        if self.sigterm.received:
+            # Lightning stops by itself only if the signal came after it had set its own handler.
+            trainer.should_stop = True
         if self.progress is not None:
             self.progress(pl_module.completed, self.steps, pl_module.progress_text())
 
@@ -174,14 +174,14 @@ def fit(
     resumed = None if state is None else str(checkpoint)
     # Lightning reads the file again; this copy would stay in memory for the whole training.
     del state
-    with _quiet(), _interrupts(module, steps):
+    with quiet(), _complete(module, steps), honest_interrupts(), sigterm_deferred() as sigterm:
         trainer = Trainer(
             accelerator=accelerator,
             devices=1,
             precision=precision,
             max_epochs=1,
             logger=list(loggers),
-            callbacks=[_Steps(checkpoint, steps, checkpoint_steps, checkpoint_seconds, progress)],
+            callbacks=[_Steps(checkpoint, steps, checkpoint_steps, checkpoint_seconds, progress, sigterm)],
             default_root_dir=folder,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -237,22 +237,12 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _interrupts(module: Recorded, steps: int) -> Iterator[None]:
-    """Turn the ways in which Lightning ends early into exceptions that nobody takes for success.
-
-    After SIGTERM it raises a SystemExit with code 0, and after Ctrl-C it leaves Ctrl-C switched off and exits.
-    """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
+def _complete(module: Recorded, steps: int) -> Iterator[None]:
+    """Raise `Interrupted` where a training ends early without an error: Lightning ends with code 0 after SIGTERM."""
     try:
         yield
     except SystemExit as ending:
-        if isinstance(ending.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from ending
         raise Interrupted(_interruption(module, steps, f" ({type(ending).__name__})")) from ending
-    finally:
-        if in_main_thread and handler is not None:
-            signal.signal(signal.SIGINT, handler)
     if module.completed < steps:
         raise Interrupted(_interruption(module, steps, ""))
 
@@ -265,7 +255,7 @@ def _interruption(module: Recorded, steps: int, reason: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence Lightning's banners and its warnings about choices that are made here on purpose."""
     log = logging.getLogger("lightning.pytorch")
     level = log.level

@@ -13,7 +13,6 @@ from salsa.data.chat import (
     encode_replies,
     encode_texts,
     set_chat_template,
-    template_for,
     train_bpe,
     word_tokenizer,
 )
@@ -65,7 +64,7 @@ def llama_like() -> PreTrainedTokenizerFast:
 
 
 def with_text_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    set_chat_template(tokenizer, template_for(tokenizer))
+    set_chat_template(tokenizer, "text")
     return tokenizer
 
 
@@ -194,12 +193,21 @@ def test_decoding_control_tokens_of_a_model_leaves_no_trace() -> None:
     assert decode_replies(WORD, ids) == ["the fox"]
 
 
+def test_a_judge_sees_every_control_token_but_the_end() -> None:
+    def ids(text: str) -> list[int]:
+        return [WORD.convert_tokens_to_ids(token) for token in text.split()]
+
+    hidden = ["the fox <guide> where <user> fox <eos>", "the fox <pad>", "<eos>", "the <eos> fox"]
+    shown = ["the fox <guide> where <user> fox", "the fox <pad>", "", "the <eos> fox"]
+    assert decode_replies(WORD, [ids(text) for text in hidden], keep_control=True) == shown
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(any_text, st.booleans()), max_size=4))
 def test_replies_decode_to_themselves(replies: list[tuple[str, bool]]) -> None:
     texts, ended = [text for text, _ in replies], [end for _, end in replies]
     ids = encode_replies(BPE, texts, ended)
-    assert decode_replies(BPE, ids) == texts
+    assert decode_replies(BPE, ids) == decode_replies(BPE, ids, keep_control=True) == texts
     assert [row[-1:] == [BPE.eos_token_id] for row in ids] == ended
 
 
@@ -293,7 +301,6 @@ CHATML = (
 def test_a_tokenizers_own_template_is_kept() -> None:
     tokenizer = llama_like()
     tokenizer.chat_template = INSTRUCT
-    assert template_for(tokenizer) == "own"
     set_chat_template(tokenizer, "own")
     assert tokenizer.chat_template == INSTRUCT
     check_ids(tokenizer, CONVERSATION)

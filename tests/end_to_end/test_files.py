@@ -110,7 +110,8 @@ def test_pairs_alone_become_a_table(generated: tuple[Path, str, list[str]]) -> N
     assert "missing" not in text
     folder, found = result(outputs)
     assert found["suites"] == ["heldout", "mt_bench"]
-    assert found["warnings"] == []
+    # Models as small as these never end a reply.
+    assert all("normalised on unfinished replies" in warning for warning in found["warnings"])
     assert found["judge_model"]["fingerprint"] != found["reward_model"]["fingerprint"]
     for row in found["rows"]:
         assert row["suites"]["mt_bench"]["judge"]["n"] == 5

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -144,11 +145,28 @@ def test_a_sweep_shares_its_stages_and_ends_in_one_table(first: tuple[Path, str]
     assert after["align"] - before["align"] == 4
     assert "the sweep's table" in printed
     table = next((outputs / "logs").glob("*/table.csv")).read_text()
-    assert "policy.kl_coef=.1" in table
+    assert "policy.kl_coef=0.1" in table
+
+
+def test_a_failed_job_of_a_sweep_is_missing_in_its_table(first: tuple[Path, str]) -> None:
+    outputs = first[0]
+    earlier = set(outputs.glob("logs/*"))
+    arguments = ["-m", f"outputs.dir={outputs}", "logger=none", "sft.optimiser.learning_rate=1e30,6e-3"]
+    done = command(*arguments, check=False)
+    assert done.returncode == 1
+    assert re.search("failed: (sft_2, )?sft_1", done.stdout)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "1 experiments" in done.stdout
+    (missing,) = [line for line in done.stdout.splitlines() if line.startswith("missing ")]
+    assert "learning_rate=1e+30" in missing
+    (folder,) = set(outputs.glob("logs/*")) - earlier
+    table = (folder / "table.md").read_text()
+    assert "SALSA" in table
+    assert "learning_rate=1e+30" in table
 
 
 def test_a_failing_stage_is_named_and_the_command_fails(tmp_path: Path) -> None:
     done = command(f"outputs.dir={tmp_path}", "logger=none", "sft.optimiser.learning_rate=1e30", check=False)
     assert done.returncode == 1
-    assert "failed: sft_1" in done.stdout
+    assert re.search("failed: (sft_2, )?sft_1", done.stdout)
     assert "Traceback" not in done.stdout

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from salsa.evaluation.calibration import accuracy_interval, calibration, rightly_ordered
+from salsa.evaluation.calibration import calibration, rightly_ordered
 
 
 def test_ties_count_half():
@@ -51,11 +51,3 @@ def test_extreme_margins_stay_finite():
 def test_impossible_questions_are_refused(margins, bins):
     with pytest.raises(ValueError):
         calibration(margins, bins)
-
-
-def test_the_interval_of_the_accuracy_keeps_clusters_together():
-    margins = [1.0, 1.0, -1.0, -1.0] * 50
-    alone = accuracy_interval(margins, [str(i) for i in range(200)], np.random.default_rng(0))
-    together = accuracy_interval(margins, ["a", "a", "b", "b"] * 50, np.random.default_rng(0))
-    assert alone.value == together.value == 0.5
-    assert together.high - together.low > 2 * (alone.high - alone.low)

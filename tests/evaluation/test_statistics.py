@@ -17,8 +17,8 @@ from salsa.evaluation.statistics import (
     outcomes,
     t_interval,
     t_quantile,
-    win_rate,
 )
+from tests.evaluation.rates import win_rate
 
 numbers = st.floats(-100, 100).map(lambda value: round(value, 3))
 

@@ -9,10 +9,10 @@ from tests.models.tiny import ARCHITECTURES
     ("family", "changes", "message"),
     [
         ("llama2", {"family": "llama4"}, "'llama4'; choose one of llama2, mistral, gemma"),
-        ("llama2", {"layers": 0}, "architecture.layers must be at least 1, got 0"),
-        ("mistral", {"kv_heads": 3}, r"heads \(4\) must be a multiple of architecture.kv_heads \(3\)"),
+        ("llama2", {"layers": 0}, "layers must be at least 1, got 0"),
+        ("mistral", {"kv_heads": 3}, r"heads \(4\) must be a multiple of kv_heads \(3\)"),
         ("gemma", {"head_dim": 5}, "head_dim must be even, got 5"),
-        ("llama2", {"head_dim": 8}, "heads x head_dim = hidden, got 4 x 8 and 16"),
+        ("llama2", {"head_dim": 8}, r"head_dim \(8\) times heads \(4\) must be hidden \(16\)"),
         ("gemma", {"sliding_window": 8}, "only mistral has one"),
         ("mistral", {"sliding_window": 0}, "at least 1 or null, got 0"),
         ("llama2", {"init_std": 0.0}, "init_std must be positive"),

@@ -1,10 +1,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, build
 from pipelines.plan import Plan, Stage
 from tests.pipelines.compose import CONF, experiment
+from tests.pipelines.folders import at_paper_scale, sets, weights
 
 
 def names(plan: Plan, kind: str) -> set[str]:
@@ -88,6 +90,21 @@ def test_training_does_not_depend_on_the_suites_or_the_judge() -> None:
 
 def test_a_family_changes_everything() -> None:
     assert "base" in changed("model=mistral")
+
+
+def test_kl_is_measured_at_temperature_one_whatever_replies_are_judged_at() -> None:
+    stages = by_name(experiment("generation.temperature=.7"))
+    assert stages["respond SFT1: single"].config["generation"]["temperature"] == 0.7
+    (replies,) = [stage for name, stage in stages.items() if name.startswith("respond SFT1: validation")]
+    assert replies.config["generation"]["temperature"] == 1.0
+    assert stages["anchors SFT1"].inputs["replies"] == replies.fingerprint
+
+
+def test_the_second_reward_model_is_no_relative_of_the_soup(tmp_path: Path) -> None:
+    config = at_paper_scale(weights(tmp_path / "weights"), sets(tmp_path / "sets"))
+    stages = by_name(build(config, {}))
+    assert stages["reward_judge"].inputs["start"] == stages["base"].fingerprint
+    assert stages["reward"].inputs["start"] == stages["sft_1"].fingerprint
 
 
 def test_fingerprints_do_not_drift() -> None:

@@ -1,6 +1,8 @@
+import errno
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -9,10 +11,12 @@ from typing import Any
 import pytest
 
 from pipelines import plan as plan_module
+from pipelines.ending import Terminated
 from pipelines.plan import Plan
-from pipelines.runner import work
+from pipelines.runner import code_digest, work
 from pipelines.work import Execution, Work
 from salsa.store.artifact import Store
+from salsa.training.interruption import Interrupted
 
 
 class FakeStages:
@@ -48,7 +52,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> FakeStages:
 
 
 def execution(folder: Path) -> Execution:
-    return Execution(str(folder), 1, "cpu", 64, 30.0, {"name": "none", "mode": "offline"}, "group", time.time())
+    """Return the execution of a new command."""
+    return Execution(str(folder), 1, "cpu", 64, 30.0, {"name": "none", "mode": "offline"}, "group", uuid.uuid4().hex)
 
 
 def diamond() -> Plan:
@@ -76,6 +81,8 @@ def test_every_stage_is_computed_once_and_then_found(stages: FakeStages, tmp_pat
     assert artifact.file("out.txt").read_text() == "bottomlefttoprighttop"
     assert artifact.metrics == {"length": 6}
     assert artifact.verify() == []
+    assert artifact.manifest["made_by"]["code_digest"] == code_digest()
+    assert 1 < artifact.manifest["worker_peak_memory_mib"] < 2**20
 
 
 def test_a_failure_blocks_what_depends_on_it_and_nothing_else(stages: FakeStages, tmp_path: Path) -> None:
@@ -108,11 +115,50 @@ def test_workers_side_by_side_share_the_stages_out(stages: FakeStages, tmp_path:
     assert len(stages.runs) == 8
 
 
-def test_what_one_worker_failed_at_another_does_not_try_again(stages: FakeStages, tmp_path: Path) -> None:
+def test_what_one_worker_failed_at_another_of_the_command_does_not_try_again_but_tells(
+    stages: FakeStages, tmp_path: Path
+) -> None:
     stages.errors["top"] = ValueError("no")
     together = execution(tmp_path)
-    for _ in range(2):
-        work(diamond(), Store(tmp_path), together, lambda event: None)
+    told: list[list[dict[str, Any]]] = [[], []]
+    for events in told:
+        work(diamond(), Store(tmp_path), together, events.append)
     assert stages.runs["top"] == 1
-    assert run(diamond(), tmp_path)[0] == Counter(failed=1, blocked=3)
-    assert stages.runs["top"] == 2
+    first, second = (next(event for event in events if event["event"] == "failed") for events in told)
+    assert {key: second[key] for key in first} == first
+
+
+def test_the_failure_of_one_command_is_not_that_of_another(stages: FakeStages, tmp_path: Path) -> None:
+    """Two commands at the same time: the second one waits for the stage that the first one fails at."""
+    first, second = execution(tmp_path), execution(tmp_path)
+    stages.errors["top"] = ValueError("no")
+    work(diamond(), Store(tmp_path), first, lambda event: None)
+    stages.errors.clear()
+    state = work(diamond(), Store(tmp_path), second, lambda event: None)
+    assert Counter(state.values()) == Counter(computed=4)
+
+
+@pytest.mark.parametrize("ending", [Terminated(), Interrupted("training was interrupted"), KeyboardInterrupt()])
+def test_an_interruption_is_not_a_failure(stages: FakeStages, tmp_path: Path, ending: BaseException) -> None:
+    stages.errors["left"] = ending
+    with pytest.raises(type(ending)):
+        run(diamond(), tmp_path)
+    assert not (tmp_path / "failures").exists()
+    assert not list((tmp_path / "temporary").iterdir())
+    stages.errors.clear()
+    assert run(diamond(), tmp_path)[0] == Counter(stored=1, computed=3)
+
+
+def test_a_failure_that_cannot_be_noted_is_told_all_the_same(
+    stages: FakeStages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Store, "record_failure", full)
+    stages.errors["top"] = ValueError("no")
+    states, events = run(diamond(), tmp_path)
+    assert states == Counter(failed=1, blocked=3)
+    failure = next(event for event in events if event["event"] == "failed")
+    assert failure["error"] == "ValueError: no"
+    assert "could not be written" in failure["record"]

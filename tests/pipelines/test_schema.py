@@ -1,3 +1,4 @@
+import itertools
 import re
 import subprocess
 import sys
@@ -16,12 +17,32 @@ ROOT = CONF.parent
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("policy.kl_coef=-1", "policy.kl_coef=-1.0: must not be negative"),
-        ("opponent.clip=0", "opponent.clip=0.0: must be above 0"),
+        ("policy.kl_coef=-1", "policy.kl_coef must not be negative, got -1.0"),
+        ("opponent.clip=0", "opponent.clip must be positive, got 0.0"),
         ("soup.alpha=2", "soup.alpha=2.0: is the weight of SFT2"),
-        ("sft.optimiser.schedule=cosine sft.optimiser.final_fraction=2", "sft.optimiser.final_fraction=2.0"),
-        ("controls.other.lam=1.5", "controls.other.lam=1.5: must be in [0, 1]"),
-        ("model.tiny.kv_heads=3", "model.tiny.kv_heads=3: must divide heads=4"),
+        (
+            "sft.optimiser.schedule=cosine sft.optimiser.final_fraction=2",
+            "sft.optimiser.final_fraction must lie in [0, 1], got 2.0",
+        ),
+        ("controls.other.lam=1.5", "controls.other.lam must lie in [0, 1], got 1.5"),
+        ("model.tiny.kv_heads=3", "model.tiny.heads (4) must be a multiple of kv_heads (3)"),
+        ("model.tiny.hidden=96", "model.tiny.head_dim (16) times heads (4) must be hidden (96) in a llama2 model"),
+        ("model.tiny.sliding_window=8", "model.tiny.sliding_window is 8, but only mistral has one"),
+        ("policy.learning_rate=0", "policy.learning_rate must be positive, got 0.0"),
+        ("policy.betas=[2,3]", "policy.betas must be two values in [0, 1), got [2.0, 3.0]"),
+        ("policy.betas=[.9]", "policy.betas must be two values in [0, 1), got [0.9]"),
+        ("policy.minibatches=999", "policy.batch_prompts (128) must be at least minibatches (999)"),
+        ("policy.kl_coef=inf", "policy.kl_coef=inf: must be a finite number"),
+        ("policy.kl_coef=nan", "policy.kl_coef=nan: must be a finite number"),
+        ("policy.missing_end_score=-inf", "policy.missing_end_score=-inf: must be a finite number"),
+        ("judge.tie_margin=nan", "judge.tie_margin=nan: must be a finite number"),
+        ("data.author_mix=[nan,.5,.25,.25]", "data.author_mix=nan: must be a finite number"),
+        ("base.optimiser.weight_decay=-1", "base.optimiser.weight_decay must not be negative, got -1.0"),
+        ("reward.optimiser.learning_rate=0", "reward.optimiser.learning_rate must be positive, got 0.0"),
+        ("sft.optimiser.betas=[.9,1]", "sft.optimiser.betas must be two values in [0, 1)"),
+        ("base.steps=0", "base.steps=0: must be at least 1"),
+        ("base.optimiser=null", "base.optimiser=null: "),
+        ("sft.replay_tokens=257", "sft.replay_tokens=257: must be at most base.context=256"),
         ("data.author_mix=[.5,.2,.2,.2]", "the four shares must sum to 1"),
         ("data.author_mix=[.5,.5]", "give four shares"),
         ("suite.names=[nonsense]", "no suite 'nonsense'"),
@@ -46,11 +67,36 @@ def test_a_value_that_cannot_work_is_named_with_its_key_and_the_fix(override: st
 
 @pytest.mark.parametrize(
     "override",
-    ["soup.alpha=abc", "policy.init=sft_9", "policy.reference=nothing", "polcy.kl_coef=1", "model=llama3", "seed=x"],
+    [
+        "soup.alpha=abc",
+        "policy.init=sft_9",
+        "policy.reference=nothing",
+        "polcy.kl_coef=1",
+        "model=llama3",
+        "seed=x",
+        "data.source=files",
+    ],
 )
 def test_wrong_types_and_unknown_keys_are_refused_at_composition(override: str) -> None:
-    with pytest.raises(HydraException, match=r"abc|sft_9|nothing|polcy|llama3|seed=x"):
+    with pytest.raises(HydraException, match=r"abc|sft_9|nothing|polcy|llama3|seed=x|data\.source"):
         composed(override)
+
+
+def test_what_only_a_base_that_is_built_needs_is_not_asked_of_published_weights() -> None:
+    paper = ("scale=paper", "data=files", "judge=reward_model", "suite=files", "data.preferences=[x.jsonl]")
+    assert config(*paper).base.steps == 0
+    assert config(*paper, "model.tiny.hidden=96").model.tiny.hidden == 96
+
+
+def test_rows_that_are_not_mixed_in_may_have_any_length() -> None:
+    assert config("sft.replay=0", "sft.replay_tokens=300").sft.replay_tokens == 300
+
+
+def test_the_tiny_scale_stays_on_the_cpu_unless_told_otherwise() -> None:
+    assert config().compute.accelerator.value == "cpu"
+    assert config("compute.accelerator=gpu").compute.accelerator.value == "gpu"
+    paper = ("scale=paper", "data=files", "judge=reward_model", "suite=files", "data.preferences=[x.jsonl]")
+    assert config(*paper).compute.accelerator.value == "auto"
 
 
 def test_the_opponent_follows_the_policy_but_for_its_reference() -> None:
@@ -90,17 +136,24 @@ def test_a_control_can_be_left_out() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
-def test_every_key_has_a_comment(path: Path) -> None:
+def test_every_key_has_a_comment_and_every_value_a_source(path: Path) -> None:
+    """The source is in the line's comment, or in the file's header for all lines that name none ("Sources: ...")."""
+    lines = path.read_text().splitlines()
+    header = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
     inside_defaults = inside_hydra = False
-    for line in path.read_text().splitlines():
+    for line in lines:
         if re.match(r"\S", line):
             inside_defaults, inside_hydra = line.startswith("defaults:"), line.startswith("hydra:")
         key = re.match(r"\s*([a-z_]+):(.*)$", line)
         if inside_defaults or inside_hydra or key is None or line.lstrip().startswith("#"):
             continue
         opens_a_node = key[2].strip() == ""
-        settings_of_one_line = key[1] == "optimiser"
-        assert opens_a_node or settings_of_one_line or "#" in key[2], f"{path.name}: {key[1]} has no comment"
+        if opens_a_node:
+            continue
+        comment = key[2].partition("#")[2]
+        assert comment.strip(), f"{path.name}: {key[1]} has no comment"
+        sourced = re.search(r"\bpaper\b|\bour\b|et al\. \d{4}", comment) or "\n# Sources: " in header
+        assert sourced, f"{path.name}: {key[1]} has no source"
 
 
 def test_help_and_composition_import_no_torch() -> None:

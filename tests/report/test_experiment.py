@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from salsa.evaluation.statistics import win_rate
 from salsa.report.experiment import Evidence, Row, Tax, assemble, note
+from tests.evaluation.rates import win_rate
 from tests.report import factory
 
 

@@ -1,6 +1,10 @@
+import os
+import signal
+
 import pytest
 
 from salsa.rl.responder import Responder, respond
+from salsa.training.interruption import Interrupted
 from tests.rl.tiny import EOS, PAD, causal, in_float64, texts
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*predict_dataloader.*", "ignore:GPU available but not used.*")
@@ -40,3 +44,52 @@ def test_progress_counts_the_prompts_that_are_answered():
 
 def test_no_prompts_no_replies():
     assert _respond([]) == []
+
+
+def _send(number):
+    """Return a progress callback that sends this process a real signal after the first batch."""
+    counts = []
+
+    def progress(done):
+        counts.append(done)
+        if len(counts) == 1:
+            os.kill(os.getpid(), number)
+
+    return counts, progress
+
+
+def test_ctrl_c_is_not_the_exit_of_the_program_and_works_again_afterwards():
+    handler = signal.getsignal(signal.SIGINT)
+    counts, progress = _send(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        respond(_responder(texts(0, 5)), batch_prompts=2, accelerator="cpu", progress=progress)
+    assert counts == [2]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_sigterm_ends_the_sampling():
+    counts, progress = _send(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="after 2 of 5 prompts"):
+        respond(_responder(texts(0, 5)), batch_prompts=2, accelerator="cpu", progress=progress)
+    assert counts == [2]
+
+
+def test_the_answer_of_the_process_to_sigterm_comes_first():
+    class Ended(BaseException):
+        pass
+
+    def end(*_):
+        raise Ended
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(Ended):
+            respond(_responder(texts(0, 5)), batch_prompts=2, accelerator="cpu", progress=_send(signal.SIGTERM)[1])
+        assert signal.getsignal(signal.SIGTERM) is end
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_nothing_is_printed(capfd):
+    respond(_responder(texts(0, 5)), accelerator="cpu")
+    assert capfd.readouterr() == ("", "")

@@ -83,17 +83,16 @@ class ZooSource:
         return None
 
     def suite(self, name: str, count: int) -> list[Prompt]:
-        """Return the first `count` prompts of a suite, the same for all replicates.
+        """Return the first `count` prompts of a suite, the same for all replicates; all of them if it has fewer.
 
         Raises:
-            ValueError: when there is no such suite, or it holds fewer prompts.
+            ValueError: when there is no such suite, or `count` is negative.
         """
         if name not in self.suites:
             raise ValueError(f"suite {name!r} is unknown; the zoo has {', '.join(self.suites)}")
-        prompts = self._suites.prompts[name]
-        if not 0 <= count <= len(prompts):
-            raise ValueError(f"suite {name!r} has {len(prompts)} prompts, not {count}; ask for at most {len(prompts)}")
-        return list(prompts[:count])
+        if count < 0:
+            raise ValueError(f"suite {name!r} has no {count} prompts; ask for 0 or more")
+        return list(self._suites.prompts[name][:count])
 
     def recall_probes(self) -> list[tuple[str, str]]:
         """Return the beginning and the right next word of a sentence for each of the 64 facts."""

@@ -116,7 +116,7 @@ def test_fingerprints_do_not_drift() -> None:
 GOLDEN = {
     "base": "307c5ec344c56fbd",
     "sft_1": "e20a791612b9f85a",
-    "soup": "b6f5a0709e46939e",
+    "soup": "e5659d079b91c27a",
     "reward": "a001dec8215583e9",
     "align PPO": "2c4200cc36f4cd5b",
 }

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pipelines.runner import work
 from pipelines.work import Execution
 from salsa.data.forms import question_key
 from salsa.data.records import to_conversation
+from salsa.data.rows import DataError
 from salsa.store.artifact import Store
 from tests.data.files import hh_row, messages, read_lines, real_data, write_lines, write_parquet
 from tests.pipelines.compose import config, experiment
@@ -173,13 +173,16 @@ def data_stage(outputs: Path, *overrides: str) -> dict[str, Any]:
     parsed = config(*FILES, *overrides, "logger=none", f"outputs.dir={outputs}")
     plan = Plan.from_json([stage for stage in build(parsed, {}).plan.to_json() if stage["kind"] == "data"])
     events: list[dict[str, Any]] = []
-    work(plan, Store(outputs), Execution.from_config(parsed, "group", time.time()), events.append)
+    work(plan, Store(outputs), Execution.from_config(parsed, "group"), events.append)
     return events[-1]
 
 
 def refused(folder: Path, *overrides: str) -> str:
-    """Return what is said of data that the stage `data` refuses."""
-    event = data_stage(folder / "outputs", *overrides)
+    """Return what is said of data that planning refuses at once, or the stage `data` after reading it."""
+    try:
+        event = data_stage(folder / "outputs", *overrides)
+    except DataError as error:
+        return str(error)
     assert event["event"] == "failed"
     return str(event["error"])
 

@@ -97,7 +97,8 @@ class _Builder:
         execution: dict[str, Any] = {"suites": {name: str(path) for name, path in suites.items()}}
         if isinstance(data, FilesData):
             for role in ("demonstrations", "preferences", "corpus"):
-                paths = [_existing(f"data.{role}", path) for path in getattr(data, role)]
+                named = enumerate(getattr(data, role))
+                paths = [_existing(f"data.{role}[{index}]", path) for index, path in named]
                 config[role] = [self.digest(path) for path in paths]
                 execution[role] = [str(path) for path in paths]
         elif isinstance(data, UltraData):

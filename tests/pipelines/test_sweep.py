@@ -56,7 +56,7 @@ def test_a_failed_job_is_told_at_the_end_and_by_the_exit_code(tmp_path: Path) ->
     assert "to run" in done.stdout, "the other job must run"
     last = done.stdout.strip().splitlines()[-1]
     assert last.startswith("missing ")
-    assert f"data.preferences=[{missing}]: data.preferences: no file {missing}" in last
+    assert f"data.preferences=[{missing}]: data.preferences[0]: no file {missing}" in last
     (table,) = tmp_path.glob("logs/*/table.md")
     assert f"data.preferences=[{missing}]" in table.read_text()
     assert command(*arguments, f"data.preferences=[{pairs}]").returncode == 0

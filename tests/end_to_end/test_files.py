@@ -262,7 +262,7 @@ def test_too_few_rows_for_the_splits_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_told_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"data\.preferences: no file .*nowhere\.jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"data\.preferences\[0\]: no file .*nowhere\.jsonl"):
         experiment(*FILES, f"data.preferences=[{tmp_path / 'nowhere.jsonl'}]")
     good = write_lines(tmp_path / "good.jsonl", pairs())
     with pytest.raises(FileNotFoundError, match=r"data\.prompts\.mine: no file .*nowhere\.jsonl"):

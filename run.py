@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -23,5 +24,22 @@ def main(cfg: DictConfig) -> None:
     run(cfg)
 
 
+def show_help() -> None:
+    """Print what Hydra's help prints, without composing: Hydra copies every schema for every group it lists."""
+    conf = Path(__file__).resolve().parent / "conf"
+    settings = OmegaConf.to_container(OmegaConf.load(conf / "config.yaml"))
+    assert isinstance(settings, dict)
+    texts: dict[str, str] = settings["hydra"]["help"]
+    groups = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in sorted(conf.iterdir())}
+    listed = "\n".join(f"{name}: {', '.join(options)}" for name, options in groups.items() if options)
+    text = texts["template"]
+    for name in ("header", "footer"):
+        text = text.replace(f"${{hydra.help.{name}}}", texts[name])
+    print(text.replace("$APP_CONFIG_GROUPS", listed))
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        show_help()
+        sys.exit()
     sys.exit(main())

@@ -166,3 +166,12 @@ def test_help_and_composition_import_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "kl_coef" in done.stdout
+
+
+def test_help_lists_every_group_and_the_examples() -> None:
+    done = subprocess.run([sys.executable, "run.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "model: gemma, llama2, mistral" in done.stdout
+    assert "python run.py -m model=llama2,mistral,gemma" in done.stdout
+    assert "${" not in done.stdout
+    assert "$APP" not in done.stdout

@@ -15,14 +15,20 @@ class Interrupted(RuntimeError):
 
 
 class Deferred:
-    """Whether SIGTERM has come while it was deferred."""
+    """Which signal has come while signals were deferred; None: none has."""
 
     def __init__(self) -> None:
-        self.received = False
+        self.received: int | None = None
 
-    def __call__(self, *_: Any) -> None:
-        """Take note of the signal, as its handler."""
-        self.received = True
+    def __call__(self, number: int, *_: Any) -> None:
+        """Take note of the signal, as its handler; a second Ctrl-C is meant and ends the step that runs.
+
+        Raises:
+            KeyboardInterrupt: at the second SIGINT.
+        """
+        if number == signal.SIGINT and self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
 
 
 @contextmanager
@@ -45,23 +51,25 @@ def honest_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def sigterm_deferred() -> Iterator[Deferred]:
-    """Keep the process's own answer to SIGTERM back, so that a training can save its step before it ends.
+def signals_deferred() -> Iterator[Deferred]:
+    """Keep the process's own answer to SIGTERM and Ctrl-C back, so that a training can save its step before it ends.
 
-    A SIGTERM that came too late to end the training is delivered again at the end, unless that is an exception.
+    What has come is delivered again at the end, unless that is an exception. A signal that is ignored stays so.
     """
     deferred = Deferred()
-    handler = signal.getsignal(signal.SIGTERM)
-    if not _in_main_thread() or handler is None:
-        yield deferred
-        return
-    signal.signal(signal.SIGTERM, deferred)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    kept = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+    if not _in_main_thread():
+        kept = {}
+    for number in kept:
+        signal.signal(number, deferred)
     try:
         yield deferred
     finally:
-        signal.signal(signal.SIGTERM, handler)
-    if deferred.received:
-        signal.raise_signal(signal.SIGTERM)
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    if deferred.received is not None:
+        signal.raise_signal(deferred.received)
 
 
 def _in_main_thread() -> bool:

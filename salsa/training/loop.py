@@ -4,6 +4,7 @@ import logging
 import os
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from salsa.training.batches import Batches
-from salsa.training.interruption import Deferred, Interrupted, honest_interrupts, sigterm_deferred
+from salsa.training.interruption import Deferred, Interrupted, honest_interrupts, signals_deferred
+
+LOG = logging.getLogger(__name__)
 
 CHECKPOINT = "last.ckpt"
 _COMPLETED = "salsa_completed_steps"
@@ -71,14 +74,14 @@ class _Steps(Callback):
         checkpoint_steps: int | None,
         checkpoint_seconds: float | None,
         progress: Callable[[int, int, str], None] | None,
-        sigterm: Deferred,
+        ending: Deferred,
     ) -> None:
         self.checkpoint = checkpoint
         self.steps = steps
         self.checkpoint_steps = checkpoint_steps
         self.checkpoint_seconds = checkpoint_seconds
         self.progress = progress
-        self.sigterm = sigterm
+        self.ending = ending
         self.saved_at = time.monotonic()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Recorded, checkpoint: dict[str, Any]) -> None:
@@ -103,10 +106,10 @@ class _Steps(Callback):
     ) -> None:
         """Count the step; save where a checkpoint is due."""
         pl_module.completed += 1
-        if self._due(pl_module.completed, self.sigterm.received):
+        if self._due(pl_module.completed, self.ending.received is not None):
             self._save(trainer)
-        if self.sigterm.received:
-            # Lightning stops by itself only if the signal came after it had set its own handler.
+        if self.ending.received is not None:
+            # Lightning stops by itself only if SIGTERM came after it had set its own handler.
             trainer.should_stop = True
         if self.progress is not None:
             self.progress(pl_module.completed, self.steps, pl_module.progress_text())
@@ -148,23 +151,22 @@ def fit(
 
     The batch of step k is `make_batch(k)`, which must depend on nothing but k. A checkpoint is written after every
     `checkpoint_steps` steps, after the first step that ends more than `checkpoint_seconds` after the one before, after
-    the last step and on SIGTERM; never, if both are None. A training that was killed and resumed ends with the same
-    weights as one that was not, bit for bit on a CPU. `progress` is called after each step with the number of
+    the last step and on SIGTERM or Ctrl-C; never, if both are None. A training that was killed and resumed ends with
+    the same weights as one that was not, bit for bit on a CPU. `progress` is called after each step with the number of
     completed steps, `steps` and a text.
 
     Raises:
         Interrupted: if training ended before the last step without an error of its own (SIGTERM, a stopped trainer).
         KeyboardInterrupt: if the user pressed Ctrl-C.
-        ValueError: if the checkpoint cannot be read or has made more steps than `steps`.
+        ValueError: if the checkpoint has made more steps than `steps`.
+
+    A checkpoint, or a file of metrics beside it, that is damaged is set aside (never deleted) and training starts over.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / CHECKPOINT
     _remove_unfinished(checkpoint)
-    state = _read(checkpoint, steps)
+    state = _resume(checkpoint, steps, loggers)
     start = 0 if state is None else int(state[_COMPLETED])
-    for logger in loggers:
-        if hasattr(logger, "rewind"):
-            logger.rewind(start)
     if state is not None and start == steps:
         # Lightning has no way to resume a training that is over.
         module.on_load_checkpoint(state)
@@ -174,14 +176,14 @@ def fit(
     resumed = None if state is None else str(checkpoint)
     # Lightning reads the file again; this copy would stay in memory for the whole training.
     del state
-    with quiet(), _complete(module, steps), honest_interrupts(), sigterm_deferred() as sigterm:
+    with quiet(), _complete(module, steps), honest_interrupts(), signals_deferred() as ending:
         trainer = Trainer(
             accelerator=accelerator,
             devices=1,
             precision=precision,
             max_epochs=1,
             logger=list(loggers),
-            callbacks=[_Steps(checkpoint, steps, checkpoint_steps, checkpoint_seconds, progress, sigterm)],
+            callbacks=[_Steps(checkpoint, steps, checkpoint_steps, checkpoint_seconds, progress, ending)],
             default_root_dir=folder,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -201,20 +203,53 @@ def fit(
         )
 
 
-def _read(checkpoint: Path, steps: int) -> dict[str, Any] | None:
-    if not checkpoint.exists():
-        return None
+def _resume(checkpoint: Path, steps: int, loggers: Sequence[Logger]) -> dict[str, Any] | None:
+    """Return the checkpoint's state and bring the loggers back to its step; None: start from the beginning."""
+    state = None
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        completed = int(state[_COMPLETED])
-    except Exception as error:
-        raise ValueError(f"{checkpoint} is not a readable checkpoint ({error}); delete it to start over") from error
-    if completed > steps:
+        state = _read(checkpoint)
+        _rewind(loggers, 0 if state is None else int(state[_COMPLETED]))
+    except (ValueError, KeyError) as error:
+        place = _set_aside(checkpoint)
+        LOG.warning("%s is damaged (%s): it is now %s, and training starts over", checkpoint, error, place)
+        state = None
+        _rewind(loggers, 0)
+    if state is not None and int(state[_COMPLETED]) > steps:
         raise ValueError(
-            f"{checkpoint} has completed {completed} steps, more than the {steps} that are asked for; "
+            f"{checkpoint} has completed {state[_COMPLETED]} steps, more than the {steps} that are asked for; "
             "it belongs to other settings: delete it to start over"
         )
     return state
+
+
+def _read(checkpoint: Path) -> dict[str, Any] | None:
+    """Return the state in a checkpoint, or None if there is none; raises ValueError if a byte of it has changed."""
+    if not checkpoint.exists():
+        return None
+    try:
+        # torch does not compare the check sums that it writes.
+        with zipfile.ZipFile(checkpoint) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"wrong check sum of {damaged}")
+        return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise ValueError(f"not a readable checkpoint: {error}") from error
+
+
+def _rewind(loggers: Sequence[Logger], start: int) -> None:
+    for logger in loggers:
+        if hasattr(logger, "rewind"):
+            logger.rewind(start)
+
+
+def _set_aside(checkpoint: Path) -> Path:
+    """Rename a damaged checkpoint, so that somebody can look at it, and return where it is."""
+    number = 1
+    while (place := checkpoint.with_name(f"{checkpoint.name}.damaged-{number}")).exists():
+        number += 1
+    checkpoint.rename(place)
+    return place
 
 
 def _restore(module: Recorded, state: dict[str, Any]) -> None:

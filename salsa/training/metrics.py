@@ -65,11 +65,18 @@ class JsonLines(Logger):
         self._file.flush()
 
     def rewind(self, step: int) -> None:
-        """Drop the lines of step `step` and later: a resumed training writes them again."""
+        """Drop the lines of step `step` and later: a resumed training writes them again.
+
+        Raises:
+            ValueError: if the file is missing or damaged although there were steps before it.
+        """
         self._close()
-        if not self.path.exists():
+        if not self.path.exists() and step == 0:
             return
-        kept = [line for line in read_metrics(self.path) if line["step"] < step]
+        try:
+            kept = [line for line in read_metrics(self.path) if line["step"] < step] if step else []
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path}: {error}") from error
         rewritten = self.path.with_name(self.path.name + ".new")
         with rewritten.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in kept)

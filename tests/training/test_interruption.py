@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from salsa.training.interruption import sigterm_deferred
+from salsa.training.interruption import signals_deferred
 from salsa.training.loop import CHECKPOINT, Interrupted, fit
 from tests.training.toys import Automatic, batch
 
@@ -48,7 +48,7 @@ def test_a_signal_that_lightning_did_not_see_ends_the_training_too(tmp_path):
     class Early(Automatic):
         def on_train_batch_start(self, *args):
             if self.completed == 1:
-                self.trainer.callbacks[0].sigterm.received = True
+                self.trainer.callbacks[0].ending.received = signal.SIGTERM
 
     module = Early()
     with pytest.raises(Ended):
@@ -61,16 +61,56 @@ def test_a_deferred_signal_is_delivered_at_the_end():
     done = []
 
     def work():
-        with sigterm_deferred() as sigterm:
+        with signals_deferred() as sigterm:
             os.kill(os.getpid(), signal.SIGTERM)
             done.append(sigterm.received)
 
     with pytest.raises(Ended):
         work()
-    assert done == [True]
+    assert done == [signal.SIGTERM]
 
 
 def test_without_a_signal_nothing_happens():
-    with sigterm_deferred() as sigterm:
+    with signals_deferred() as sigterm:
         pass
-    assert not sigterm.received
+    assert sigterm.received is None
+
+
+def test_ctrl_c_saves_the_step_and_is_still_an_interrupt(tmp_path):
+    def make(step):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return batch(step)
+
+    module = Automatic()
+    with pytest.raises(KeyboardInterrupt):
+        fit(module, make, STEPS, tmp_path, checkpoint_steps=100)
+    assert module.completed == 3
+    resumed = []
+    fit(Automatic(), lambda step: resumed.append(step) or batch(step), STEPS, tmp_path, checkpoint_steps=100)
+    assert resumed == [3, 4]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step():
+    reached = []
+
+    def work():
+        with signals_deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("after the first")
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("after the second")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == ["after the first"]
+
+
+def test_an_ignored_ctrl_c_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals_deferred() as ending:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert ending.received is None
+    finally:
+        signal.signal(signal.SIGINT, before)

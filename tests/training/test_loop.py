@@ -135,17 +135,40 @@ def test_a_checkpoint_of_a_longer_training_is_refused(tmp_path):
         fit(Automatic(), batch, 3, tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
-def test_a_broken_checkpoint_is_named(tmp_path, content):
-    (tmp_path / CHECKPOINT).write_bytes(content)
-    with pytest.raises(ValueError, match=r"last\.ckpt is not a readable checkpoint .* delete it to start over"):
-        fit(Automatic(), batch, STEPS, tmp_path)
+def flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: b"", lambda content: b"not a checkpoint", lambda content: content[:-100], flipped],
+    ids=["empty", "other", "truncated", "flipped bit"],
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_training_ends_as_if_it_had_not_been(tmp_path, damage):
+    whole = left_behind(train(Manual, batch, STEPS, tmp_path / "whole"), tmp_path / "whole")
+    folder = tmp_path / "damaged"
+    with pytest.raises(ZeroDivisionError):
+        fit(Manual(), lambda step: batch(step) if step < 3 else 1 / 0, STEPS, folder, checkpoint_steps=1)
+    content = damage((folder / CHECKPOINT).read_bytes())
+    (folder / CHECKPOINT).write_bytes(content)
+    assert left_behind(train(Manual, batch, STEPS, folder), folder) == whole
+    assert (folder / f"{CHECKPOINT}.damaged-1").read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("{\n")])
+def test_a_checkpoint_without_its_metrics_is_of_no_use(tmp_path, damage):
+    whole = left_behind(train(Automatic, batch, STEPS, tmp_path / "whole"), tmp_path / "whole")
+    folder = tmp_path / "damaged"
+    left_behind(train(Automatic, batch, STEPS, folder), folder)
+    damage(folder / FILE_NAME)
+    assert left_behind(train(Automatic, batch, STEPS, folder), folder) == whole
 
 
 def test_nothing_is_unpickled_from_a_checkpoint(tmp_path):
     torch.save({"salsa_completed_steps": threading.Thread}, tmp_path / CHECKPOINT)
-    with pytest.raises(ValueError, match="not a readable checkpoint"):
-        fit(Automatic(), batch, STEPS, tmp_path)
+    fit(Automatic(), batch, STEPS, tmp_path)
+    assert (tmp_path / f"{CHECKPOINT}.damaged-1").exists()
 
 
 def test_what_a_killed_save_has_left_is_removed(tmp_path):

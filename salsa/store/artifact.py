@@ -3,10 +3,13 @@
 Under the store's root:
 
     store/<kind>/<fingerprint>/        published artifacts; immutable, complete if and only if manifest.json is there
-    unfinished/<kind>/<fingerprint>/   checkpoints of work in progress; survive a kill, removed at publication
+    unfinished/<kind>/<fingerprint>/   checkpoints of work in progress, and attempts.jsonl, the journal of its starts;
+                                       survive a kill, removed at publication
     temporary/<kind>-<fingerprint>-<host>-<pid>-<random>/    an artifact while it is written
     locks/<kind>-<fingerprint>.lock    who works on a stage (see `salsa.store.lock`)
     failures/<kind>/<fingerprint>.json the last failure of a stage; a note, never a cached result
+    broken/<kind>-<fingerprint>-<n>/   a damaged artifact that was set aside, with a note of the reason beside it
+    format.json                        the format of all this (see `salsa.store.format`)
 
 How a worker gets the artifact of a stage:
 
@@ -28,7 +31,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,14 +38,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from salsa.store.fingerprint import canonical, file_digest
-from salsa.store.lock import StageLock, gone, this_process
+from salsa.store import format as store_format
+from salsa.store import journal, leftovers
+from salsa.store.durability import replace_text, sync
+from salsa.store.lock import this_process
+from salsa.store.manifest import MANIFEST, completed, read
+from salsa.store.sealing import files_below, seal
+from salsa.store.verification import Advance, damaged_files
 
-MANIFEST = "manifest.json"
-_OWN_KEYS = ("kind", "fingerprint", "files")
+ATTEMPTS = "attempts.jsonl"
 _KIND = re.compile(r"[a-z][a-z0-9_-]*")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY = re.compile(r"(?P<kind>.+)-(?P<fingerprint>[0-9a-f]{64})-(?P<host>.+)-(?P<pid>[0-9]+)-[0-9a-f]+")
+_ASIDE = re.compile(r"(?P<kind>[a-z][a-z0-9_-]*)-(?P<fingerprint>[0-9a-f]{64})-(?P<n>[0-9]+)")
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR})
+"""What a rename says where its target is there already."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +64,30 @@ class Artifact:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What `Store.publish` was given, with `kind`, `fingerprint` and `files` (name: sha256, bytes); read once."""
-        return self.json(MANIFEST)
+        """What `Store.publish` was given, with `kind`, `fingerprint`, `files` (name: sha256, bytes) and `digest`.
+
+        Read once. Raises FileNotFoundError if the artifact is gone, `ManifestError` if the manifest is broken.
+        """
+        return read(self.path)
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The manifest's `metrics`; empty if the stage recorded none."""
         return self.manifest.get("metrics", {})
 
+    @property
+    def published(self) -> float:
+        """When it was published, in seconds since 1970: as its maker noted, else when its manifest was written."""
+        started, seconds = self.manifest.get("started"), self.manifest.get("seconds")
+        if isinstance(started, int | float) and isinstance(seconds, int | float):
+            return float(started + seconds)
+        return (self.path / MANIFEST).stat().st_mtime
+
     def file(self, name: str) -> Path:
         """Return the path of one of its files; raises FileNotFoundError that lists the files there are."""
         path = self.path / name
         if not path.is_file():
-            there = ", ".join(sorted(str(other.relative_to(self.path)) for other in _files(self.path))) or "none"
+            there = ", ".join(sorted(str(other.relative_to(self.path)) for other in files_below(self.path))) or "none"
             raise FileNotFoundError(
                 errno.ENOENT, f"artifact {self.kind} {self.fingerprint} has no file {name}; it has: {there}", str(path)
             )
@@ -99,14 +118,14 @@ class Artifact:
                     raise ValueError(f"{path}, line {number} is not valid JSON: {error}") from error
         return values
 
-    def verify(self) -> list[str]:
-        """Return the names of files that are missing or whose bytes are no longer those that were published."""
-        damaged = []
-        for name, recorded in self.manifest["files"].items():
-            path = self.path / name
-            if not path.is_file() or file_digest(path) != recorded["sha256"]:
-                damaged.append(name)
-        return damaged
+    def verify(self, advance: Advance | None = None) -> list[str]:
+        """Return the names of files that are missing or whose bytes are no longer those that were published.
+
+        `manifest.json` alone is returned where it is unreadable or has changed: the others cannot be judged without it.
+        Everything is read anew. `advance` is told how many more bytes are done; they add up to the sizes in the
+        manifest. Raises OSError only where the files cannot be judged, for lack of a permission, say.
+        """
+        return damaged_files(self.path, self.kind, self.fingerprint, advance)
 
 
 class Store:
@@ -122,10 +141,17 @@ class Store:
 
     def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
         """Iterate over all published artifacts (of one kind), ordered by kind and fingerprint."""
-        for manifest in sorted((self.root / "store").glob(f"*/*/{MANIFEST}")):
-            folder = manifest.parent
-            if kind in (None, folder.parent.name):
-                yield Artifact(folder.parent.name, folder.name, folder)
+        return (artifact for artifact in self._places(kind) if (artifact.path / MANIFEST).is_file())
+
+    def headless(self, kind: str | None = None) -> Iterator[Artifact]:
+        """Iterate over what stands in an artifact's place without a manifest: artifacts that have lost it."""
+        return (artifact for artifact in self._places(kind) if not (artifact.path / MANIFEST).is_file())
+
+    def _places(self, kind: str | None) -> Iterator[Artifact]:
+        for folder in sorted((self.root / "store").glob("*/*")):
+            name, fingerprint = folder.parent.name, folder.name
+            if kind in (None, name) and _KIND.fullmatch(name) and _FINGERPRINT.fullmatch(fingerprint):
+                yield Artifact(name, fingerprint, folder)
 
     def lock_path(self, kind: str, fingerprint: str) -> Path:
         """Return where the stage's lock is: `StageLock(store.lock_path(...))` is a lock on it."""
@@ -141,9 +167,7 @@ class Store:
     def temporary(self, kind: str, fingerprint: str) -> Path:
         """Return a new empty folder to write the artifact into, on the store's file system so that a rename works."""
         _checked(kind, fingerprint)
-        process = this_process()
-        name = f"{kind}-{fingerprint}-{process['host']}-{process['pid']}-{os.urandom(4).hex()}"
-        folder = self.root / "temporary" / name
+        folder = self._temporary_path(kind, fingerprint)
         folder.mkdir(parents=True)
         return folder
 
@@ -152,25 +176,27 @@ class Store:
 
         The manifest gets `kind`, `fingerprint` and the size in bytes and SHA-256 of each file. Files become readable
         for whom the umask allows (safetensors writes for the owner only). If the artifact exists already, because
-        another process was faster, that one is returned and `folder` is removed; nothing is ever replaced.
+        another process was faster, that one is returned and `folder` is removed; nothing is ever replaced. Something
+        without a manifest in the artifact's place is set aside.
         Checkpoints and the failure note of the stage are removed.
 
         Raises TypeError or ValueError if the manifest has no canonical JSON (NaN, NumPy numbers, ...) or the folder
         holds what an artifact may not, and OSError if the folder is on another file system; `folder` then stays.
         """
         target = self.root / "store" / _checked(kind, fingerprint)
-        complete = _completed(kind, fingerprint, manifest)
+        complete = completed(kind, fingerprint, manifest)
         if self.find(kind, fingerprint) is None:
-            _seal(folder, complete)
+            seal(folder, complete)
             target.parent.mkdir(parents=True, exist_ok=True)
             self._rename(folder, target)
         published = self.find(kind, fingerprint)
+        if published is None:  # a folder whose manifest was lost, say, would otherwise cost the work that is done
+            self.set_aside(kind, fingerprint, f"it had no {MANIFEST} when the artifact was to be published")
+            self._rename(folder, target)
+            published = self.find(kind, fingerprint)
         if published is None:
             raise FileExistsError(
-                errno.EEXIST,
-                f"the place of artifact {kind} {fingerprint} is taken by something without {MANIFEST}; "
-                "look at it, move it away and run again",
-                str(target),
+                errno.EEXIST, f"the place of artifact {kind} {fingerprint} is taken again", str(target)
             )
         # The artifact is safe now: what cannot be removed here is only untidy, and clean_temporary tries again.
         shutil.rmtree(folder, ignore_errors=True)
@@ -183,7 +209,7 @@ class Store:
         try:
             folder.rename(target)
         except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            if error.errno in _TAKEN:
                 return
             if error.errno == errno.EXDEV:
                 raise OSError(
@@ -193,7 +219,65 @@ class Store:
                 ) from error
             raise
         for parent in (target.parent, target.parent.parent, self.root):
-            _sync(parent)  # also the parents of folders that this publication may have made
+            sync(parent)  # also the parents of folders that this publication may have made
+
+    def set_aside(self, kind: str, fingerprint: str, reason: str) -> Path | None:
+        """Move a broken artifact out of the store by one rename, so that it is computed again; nothing is deleted.
+
+        Returns where it is now, `broken/<kind>-<fingerprint>-<n>`, beside which a note `....json` says why and when; or
+        None if there was nothing, because another process was faster. The caller holds the stage's lock.
+        """
+        source, broken = self.root / "store" / _checked(kind, fingerprint), self.root / "broken"
+        broken.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            target = broken / f"{kind}-{fingerprint}-{number}"
+            try:
+                if not os.path.lexists(target):
+                    source.rename(target)
+                    break
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno not in _TAKEN:  # taken: by another process, since the look
+                    raise
+            number += 1
+        sync(source.parent)
+        sync(broken)
+        note = {**this_process(), "time": time.time(), "kind": kind, "fingerprint": fingerprint, "reason": reason}
+        replace_text(target.with_name(f"{target.name}.json"), json.dumps(note, indent=2) + "\n")
+        return target
+
+    def broken(self) -> Iterator[Artifact]:
+        """Iterate over what was set aside, by kind and fingerprint, the latest of an artifact last."""
+        found = []
+        for path in (self.root / "broken").glob("*"):
+            name = _ASIDE.fullmatch(path.name)
+            if name is not None and path.is_dir():
+                found.append((name["kind"], name["fingerprint"], int(name["n"]), path))
+        for kind, fingerprint, _, path in sorted(found):
+            yield Artifact(kind, fingerprint, path)
+
+    def record_attempt(self, kind: str, fingerprint: str, details: Mapping[str, Any]) -> int:
+        """Note durably that the stage is being started, and return how often it was since its last publication.
+
+        `host`, `pid` and `time` (seconds since 1970) are added to `details` unless they are there. The caller holds the
+        stage's lock. A stage that kills its process, for lack of memory, say, leaves no other trace.
+        """
+        path = self.unfinished(kind, fingerprint) / ATTEMPTS
+        return journal.append(path, {**this_process(), "time": time.time(), **details})
+
+    def attempts(self, kind: str, fingerprint: str) -> list[dict[str, Any]]:
+        """Return what `record_attempt` noted, oldest first; a note that a kill tore is left out."""
+        return journal.read(self.root / "unfinished" / _checked(kind, fingerprint) / ATTEMPTS)
+
+    def check_format(self) -> None:
+        """Write down the store's format if nothing does yet, making its root.
+
+        Raises `salsa.store.format.StoreFormatError` if a newer version of salsa wrote it or the file is unreadable.
+        """
+        if not store_format.check(self.root):
+            store_format.state(self.root)
 
     def record_failure(self, kind: str, fingerprint: str, details: Mapping[str, Any]) -> Path:
         """Note that the stage failed, for people and reports, and return the note's path.
@@ -202,14 +286,9 @@ class Store:
         result: the store itself never keeps a failed stage from being tried again.
         """
         path = self._failure_path(kind, fingerprint)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        process = this_process()
-        draft = path.with_name(f".{path.name}-{process['host']}-{process['pid']}-{os.urandom(4).hex()}")
-        note = {**process, "time": time.time(), **details}
         # Whatever the details hold is written as text at worst: a failure to note a failure would hide the first one.
-        draft.write_text(json.dumps(note, indent=2, default=str) + "\n", encoding="utf-8")
-        _sync(draft)
-        draft.replace(path)
+        note = {**this_process(), "time": time.time(), **details}
+        replace_text(path, json.dumps(note, indent=2, default=str) + "\n")
         return path
 
     def failure(self, kind: str, fingerprint: str) -> dict[str, Any] | None:
@@ -219,27 +298,29 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def clean_temporary(self) -> list[Path]:
-        """Remove and return what killed processes left: their temporary folders and checkpoints of published artifacts.
+    def remove(self, kind: str, fingerprint: str) -> bool:
+        """Delete an artifact and return whether there was one. The caller holds the stage's lock.
 
-        A temporary folder is removed if its process is gone from this host and nobody holds the stage's lock (two
-        containers may share a host's name but not its process numbers). Folders of other hosts stay.
+        It leaves the store whole, by one rename; what a kill then leaves of it is removed by `clean_temporary`.
         """
-        removed = []
-        for folder in sorted((self.root / "temporary").glob("*")):
-            name = _TEMPORARY.fullmatch(folder.name)
-            if name is None or not gone(name["host"], int(name["pid"])):
-                continue
-            lock = StageLock(self.lock_path(name["kind"], name["fingerprint"]))
-            if lock.try_acquire():
-                with lock:
-                    shutil.rmtree(folder, ignore_errors=True)
-                removed.append(folder)
-        for folder in sorted((self.root / "unfinished").glob("*/*")):
-            if (self.root / "store" / folder.parent.name / folder.name / MANIFEST).is_file():
-                shutil.rmtree(folder, ignore_errors=True)
-                removed.append(folder)
-        return removed
+        source, bin_ = self.root / "store" / _checked(kind, fingerprint), self._temporary_path(kind, fingerprint)
+        bin_.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.rename(bin_)
+        except FileNotFoundError:
+            return False
+        sync(source.parent)
+        shutil.rmtree(bin_)
+        return True
+
+    def clean_temporary(self) -> list[Path]:
+        """Remove and return what killed processes left behind (see `salsa.store.leftovers`)."""
+        return [leftover.path for leftover in leftovers.sweep(self)]
+
+    def _temporary_path(self, kind: str, fingerprint: str) -> Path:
+        process = this_process()
+        name = f"{kind}-{fingerprint}-{process['host']}-{process['pid']}-{os.urandom(4).hex()}"
+        return self.root / "temporary" / name
 
     def _failure_path(self, kind: str, fingerprint: str) -> Path:
         return self.root / "failures" / _checked(kind, fingerprint).with_suffix(".json")
@@ -252,69 +333,3 @@ def _checked(kind: str, fingerprint: str) -> Path:
     if not _FINGERPRINT.fullmatch(fingerprint):
         raise ValueError(f"fingerprint {fingerprint!r} of stage {kind} must be 64 hexadecimal digits in lower case")
     return Path(kind, fingerprint)
-
-
-def _completed(kind: str, fingerprint: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest with the store's own keys; raise if it has them already with other values, or is no JSON."""
-    canonical(dict(manifest), "manifest")
-    own = {"kind": kind, "fingerprint": fingerprint}
-    for key in _OWN_KEYS:
-        if key in manifest and manifest[key] != own.get(key):
-            raise ValueError(f"manifest.{key} is {manifest[key]!r:.80}; the store writes this key: leave it out")
-    return {**own, **manifest}
-
-
-def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Make everything in `folder` readable and durable, then write its manifest, with all digests, as the last file."""
-    if not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "there is no folder to publish", str(folder))
-    if (folder / MANIFEST).exists():
-        raise ValueError(f"{folder} already holds {MANIFEST}; the store writes this file: give it another name")
-    readable = _readable_bits(folder)
-    folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())]
-    files = {}
-    for path in sorted(_files(folder)):
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode):
-            raise ValueError(f"{path} is a link or a special file; an artifact holds plain files only: copy it")
-        path.chmod(stat.S_IMODE(mode) | readable)
-        files[path.relative_to(folder).as_posix()] = {"sha256": file_digest(path), "bytes": path.stat().st_size}
-        _sync(path)
-    for path in folders:
-        path.chmod(stat.S_IMODE(path.stat().st_mode) | readable | readable >> 2)  # r-- and --x of the same people
-    manifest_path = folder / MANIFEST
-    manifest_path.write_text(json.dumps({**manifest, "files": files}, indent=2) + "\n", encoding="utf-8")
-    _sync(manifest_path)
-    for path in folders:
-        _sync(path)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Iterate over everything below `folder` that is not a folder; links are not followed."""
-    return (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-
-
-def _readable_bits(folder: Path) -> int:
-    """Return which of r--r--r-- the umask leaves a new file.
-
-    Read from a new file because asking `os.umask` means changing it for all threads for a moment.
-    """
-    probe = folder / ".permissions"
-    probe.touch(exist_ok=False)
-    try:
-        return stat.S_IMODE(probe.stat().st_mode) & 0o444
-    finally:
-        probe.unlink()
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync folders and say so with EINVAL; their names are durable by themselves.
-        if error.errno != errno.EINVAL or not path.is_dir():
-            raise
-    finally:
-        os.close(descriptor)

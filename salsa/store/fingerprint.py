@@ -18,12 +18,14 @@ What counts as the same value:
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
 """Version of the hashing itself: it changes only with the rules above, and then every fingerprint does."""
+PIECE_BYTES = 2**20
+"""How much of a file is read at once."""
 
 
 def canonical(value: Any, name: str = "value") -> str:
@@ -113,7 +115,16 @@ def _leave_out(config: dict[str, Any], key: str, first_value: str) -> dict[str, 
     return {other: value for other, value in config.items() if other != group}
 
 
-def file_digest(path: Path | str) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits, read in pieces so that weights need no memory."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_digest(path: Path | str, advance: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits, read in pieces so that weights need no memory.
+
+    `advance` is told how many more bytes are done.
+    """
+    with Path(path).open("rb", buffering=0) as file:
+        if advance is None:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE_BYTES))
+        while count := file.readinto(piece):
+            digest.update(piece[:count])
+            advance(count)
+        return digest.hexdigest()

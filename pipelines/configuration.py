@@ -321,15 +321,23 @@ class Logger:
 class Compute:
     """How the stages are executed; never part of a result's identity."""
 
-    workers: int = MISSING
+    workers: int | None = MISSING
     threads: int = MISSING
     accelerator: Accelerator = MISSING
     micro_batch_tokens: int = MISSING
+    checkpoint_steps: int | None = MISSING
     checkpoint_seconds: float = MISSING
+    retries: int = MISSING
+    retry_failed: bool = MISSING
+    verify: bool = MISSING
 
     def check(self, at: str) -> None:
         """Check the ranges of the keys under `at`."""
-        require(self.workers >= 0, f"{at}.workers", self.workers, "must not be negative (0 = run in this process)")
+        if self.workers is not None:
+            require(self.workers >= 0, f"{at}.workers", self.workers, "must not be negative (0 = run in this process)")
+        if self.checkpoint_steps is not None:
+            require(self.checkpoint_steps >= 1, f"{at}.checkpoint_steps", self.checkpoint_steps, "must be at least 1")
+        require(self.retries >= 0, f"{at}.retries", self.retries, "must not be negative")
         require(self.threads >= 1, f"{at}.threads", self.threads, "must be at least 1")
         require(self.micro_batch_tokens >= 64, f"{at}.micro_batch_tokens", self.micro_batch_tokens, "at least 64")
         require(self.checkpoint_seconds > 0, f"{at}.checkpoint_seconds", self.checkpoint_seconds, "must be above 0")
@@ -365,7 +373,9 @@ class Config:
     outputs: Outputs = MISSING
     seed: int = MISSING
     replicate: int = MISSING
+    worker: int = MISSING
     plan: bool = MISSING
+    why: str | None = MISSING
 
     def check(self, at: str = "") -> None:
         """Check the ranges of the keys under `at`."""

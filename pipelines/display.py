@@ -1,5 +1,6 @@
 """What the user sees while an experiment runs: a bar a working stage, a line a finished one. Imports rich alone."""
 
+import logging
 import time
 from typing import Any
 
@@ -9,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from pipelines.plan import Plan
 
+LOG = logging.getLogger(__name__)
+
 WAIT_NOTICE_SECONDS = 10.0
 PLAIN_NOTICE_SECONDS = 15.0
 BLOCKED_NAMES = 4
@@ -17,8 +20,10 @@ BLOCKED_NAMES = 4
 class Display:
     """Turns events into progress bars on a terminal, or into plain lines elsewhere."""
 
-    def __init__(self, plan: Plan, console: Console) -> None:
+    def __init__(self, plan: Plan, console: Console, job: str = "") -> None:
         self.console = console
+        self._job = job
+        """What a message about a failure begins with, where there are several jobs."""
         self.computed = 0
         self.failures: list[dict[str, Any]] = []
         self._total = len(plan)
@@ -53,6 +58,11 @@ class Display:
             names = first if count <= BLOCKED_NAMES else f"{first}, ..."
             self._line("-", f"{count} stages", "blocked", f"they need what failed: {names}", "yellow")
 
+    @property
+    def blocked(self) -> int:
+        """How many stages could not run because of others that failed."""
+        return len(self._blocked)
+
     def tick(self) -> None:
         """Keep the clocks running."""
         self._bars.refresh()
@@ -64,7 +74,7 @@ class Display:
     def _line(self, mark: str, name: str, right: str, says: str, style: str) -> None:
         line = f"[{style}]{mark}[/] {escape(name):<40} [dim]{right:>9}[/]  {escape(says)}"
         # What failed is not wrapped here: a path in it must stay in one piece to be copied.
-        self.console.print(line, highlight=False, soft_wrap=mark == "✗")
+        self.console.print(line, highlight=False, soft_wrap=mark in "✗!")
 
     def _on_stored(self, event: dict[str, Any]) -> None:
         fingerprint = event["fingerprint"]
@@ -72,14 +82,15 @@ class Display:
             self._end(fingerprint)
             self._line("·", event["stage"], "store", "another command has just made it", "dim")
 
-    def show_stored(self, plan: Plan, stored: set[str]) -> None:
-        """Say which stages are in the store before anything runs."""
+    def show_stored(self, plan: Plan, stored: set[str], names: bool = True) -> None:
+        """Say which stages are in the store before anything runs, or only how many."""
         self._ended |= stored
         self._bars.update(self._overall, completed=len(self._ended))
         if stored:
-            names = ", ".join(stage.name for stage in plan if stage.fingerprint in stored)
+            listed = ", ".join(stage.name for stage in plan if stage.fingerprint in stored)
             self.console.print(
-                f"[dim]·[/] {len(stored)} of {len(plan)} stages come from the store: [dim]{escape(names)}[/]",
+                f"[dim]·[/] {len(stored)} of {len(plan)} stages come from the store"
+                + (f": [dim]{escape(listed)}[/]" if names else ""),
                 highlight=False,
             )
 
@@ -113,10 +124,11 @@ class Display:
         if alike is not None:
             self._line("✗", event["stage"], "failed", f"for the same reason as {alike['stage']}", "bold red")
             return
-        self._line("✗", event["stage"], "failed", event["error"], "bold red")
+        self._line("✗", event["stage"], "failed", f"{self._job}{event['error']}", "bold red")
         self.console.print(
             f"  [red]traceback and details:[/] {escape(event['record'])}", highlight=False, soft_wrap=True
         )
+        LOG.error("%s failed: %s\n%s", event["stage"], event["error"], event.get("traceback", ""))
 
     def _on_blocked(self, event: dict[str, Any]) -> None:
         if event["fingerprint"] not in self._ended:
@@ -131,11 +143,26 @@ class Display:
         far = f", {progress['done']}/{progress['total']}" if progress else ""
         self._line("…", event["stage"], "waiting", f"{who} works on it{far}", "dim")
 
+    def _on_retry(self, event: dict[str, Any]) -> None:
+        self._rest(event["fingerprint"])
+        says = f"{event['error']}; another try in {event['seconds']:g} s"
+        self._line("!", event["stage"], "retry", says, "yellow")
+
+    def _on_broken(self, event: dict[str, Any]) -> None:
+        self._ended.discard(event["fingerprint"])
+        self._started.discard(event["fingerprint"])
+        says = f"its artifact is {event['says']}; it is made again, and the old one kept at {event['place']}"
+        self._line("!", event["stage"], "broken", says, "yellow")
+
     def _on_died(self, event: dict[str, Any]) -> None:
         for fingerprint in [key for key, worker in self._working.items() if worker == event["worker"]]:
             self._rest(fingerprint)
+        during = f" during {event['during']}" if event["during"] else ""
         self.console.print(
-            f"[bold red]worker {event['worker']} ended early[/]; its log: {escape(event['log'])}", highlight=False
+            f"[bold red]worker {event['worker']} ended early[/]{escape(during)} ({escape(event['why'])}); "
+            f"its log: {escape(event['log'])}",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def _due(self, key: str, seconds: float) -> bool:

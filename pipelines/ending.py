@@ -8,6 +8,8 @@ from typing import Any
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a process that was asked to end, as shells report it."""
+UNREAD = 128 + signal.SIGPIPE
+"""Exit code of a process whose output nobody reads any more (`... | head`)."""
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C."""
 

@@ -1,13 +1,15 @@
 """One job: from a composed configuration to an experiment's tables on screen and on disk. Imports no torch itself."""
 
 import json
+import logging
 import os
 import shutil
 import sys
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -15,24 +17,36 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines import preflight
+from pipelines import overview, preflight
 from pipelines.configuration import Config, ConfigurationError
 from pipelines.display import Display
-from pipelines.ending import INTERRUPTED, TERMINATED, Terminated, terminable
+from pipelines.ending import INTERRUPTED, TERMINATED, UNREAD, Terminated, terminable
 from pipelines.experiment import Experiment, build
-from pipelines.pool import Pool, WorkerDied
+from pipelines.failure import SAME_FAILURES
+from pipelines.pool import Event, Pool, WorkerDied
 from pipelines.schema import parse
 from pipelines.work import Execution
+from pipelines.workers import VISIBLE, environments
 from salsa.data.rows import DataError
 from salsa.hub import HubError
 from salsa.models.source import UnavailableModelError
 from salsa.store.artifact import Artifact, Store
 from salsa.store.digests import Digests
-from salsa.store.lock import working
+from salsa.store.format import StoreFormatError
+from salsa.store.lock import StageLock, working
 from salsa.training.interruption import Interrupted
 
-_POOLS: dict[int, Pool] = {}
-"""Workers of this process by their number: they outlive a job, so that a sweep imports torch once."""
+LOG = logging.getLogger(__name__)
+
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+SWEEP_NOTE = "sweep.json"
+"""In a multirun's folder of logs: the fingerprint of its sweep, its number of jobs, and the overrides they share."""
+
+RESULT = "result.json"
+"""In a job's folder of logs: its experiment, or why there is none."""
+
+_POOLS: dict[str, Pool] = {}
+"""Workers of this process, by what each of them may see: they outlive a job, so that a sweep imports torch once."""
 
 
 class JobFailed(RuntimeError):
@@ -46,6 +60,7 @@ EXPECTED = (
     UnavailableModelError,
     preflight.MissingError,
     OSError,
+    StoreFormatError,
     JobFailed,
     WorkerDied,
 )
@@ -60,26 +75,29 @@ def make_console() -> Console:
 def run(cfg: DictConfig) -> None:
     """Plan, run and show one experiment; in a single run a failure ends the process with code 1.
 
-    In a multirun it is left as a note in the job's folder instead, so that in every launcher the other jobs run and
-    the sweep ends in its table, and with code 1. Ctrl-C ends the command with code 130, and SIGTERM with 143.
+    In a multirun it is a `JobFailed`, which lets the other jobs of every launcher run, and a note in the job's folder,
+    from which the sweep tells why a cell is missing. Ctrl-C ends the command with code 130, and SIGTERM with 143.
     """
     console = make_console()
-    single = HydraConfig.get().mode is not RunMode.MULTIRUN
     try:
         with terminable():
             _run(cfg, console)
     except EXPECTED as error:
-        console.print(f"[bold red]error[/] {escape(sentence(error))}", soft_wrap=True)
-        _give_up(single, sentence(error))
+        console.print(f"[bold red]error[/] {escape(_of_job() + sentence(error))}", soft_wrap=True)
+        _give_up(sentence(error), error)
     except (KeyboardInterrupt, Terminated, Interrupted) as ending:
         console.print("[yellow]stopped[/] what was done is kept: the same command goes on from there")
         close_pools()
         sys.exit(INTERRUPTED if isinstance(ending, KeyboardInterrupt) else TERMINATED)
-    except Exception as error:
-        if single:
+    except (Exception, SystemExit) as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            _end_unread()
+        # A library's sys.exit(0) would end a whole sweep, and look like success.
+        LOG.exception("this job failed")
+        if not _multirun() and isinstance(error, Exception):
             raise
         traceback.print_exc()
-        _give_up(single, f"{type(error).__name__}: {error}")
+        _give_up(f"{type(error).__name__}: {error}", error)
 
 
 def sentence(error: Exception) -> str:
@@ -89,39 +107,95 @@ def sentence(error: Exception) -> str:
     return str(error)
 
 
-def _give_up(single: bool, reason: str) -> None:
-    if single:
+def _end_unread() -> NoReturn:
+    """End the command because nobody reads its output any more; what Python would still flush goes nowhere."""
+    close_pools()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(UNREAD)
+
+
+def _multirun() -> bool:
+    return HydraConfig.get().mode is RunMode.MULTIRUN
+
+
+def _side_by_side() -> bool:
+    """Return whether other jobs of this multirun may run at the same time."""
+    return _multirun() and HydraConfig.get().launcher._target_ != BASIC_LAUNCHER
+
+
+def _sweep_note() -> dict[str, Any]:
+    """Return what the sweeper has left for its jobs; empty outside of its sweeps."""
+    try:
+        note = json.loads((Path(str(HydraConfig.get().sweep.dir)) / SWEEP_NOTE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return dict(note) if _multirun() else {}
+
+
+def _of_job() -> str:
+    """Return what a message begins with in a multirun: which job it is about, by what tells it from the others."""
+    if not _multirun():
+        return ""
+    note = _sweep_note()
+    shared = note.get("shared", ())
+    own = " ".join(text for text in HydraConfig.get().overrides.task if text not in shared)
+    of = f" of {note['jobs']}" if "jobs" in note else ""
+    return f"job {int(HydraConfig.get().job.num) + 1}{of} ({own}): " if own else f"job{of}: "
+
+
+def _give_up(reason: str, error: BaseException) -> None:
+    if not _multirun():
         sys.exit(1)
     _leave_result(None, reason)
+    raise JobFailed(reason) from error
 
 
 def _run(cfg: DictConfig, console: Console) -> None:
-    started = time.time()
+    started = time.monotonic()
     config = parse(cfg)
-    settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    assert isinstance(settings, dict)
     store = Store(Path(config.outputs.dir).resolve())
-    experiment = _plan(config, {str(key): value for key, value in settings.items()}, store, console)
-    if config.plan:
-        _show_plan(experiment, store, console)
-        for problem in preflight.problems(config):
-            console.print(f"[yellow]missing[/] {escape(problem)}", soft_wrap=True)
-        _leave_result(None)
+    store.check_format()
+    experiment = _plan(config, {}, store, console)
+    if config.plan or config.why is not None:
+        _show_plan(config, experiment, store, console)
         return
-    report = store.find("report", experiment.report.fingerprint)
+    report = _sound_report(experiment, store, console)
     computed = 0
     if report is None:
         preflight.check(config)
+        # Only a report that is written prints the settings; to resolve them takes longer than the plan.
+        settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+        assert isinstance(settings, dict)
+        experiment = _plan(config, {str(key): value for key, value in settings.items()}, store, console)
         computed = _compute(config, experiment, store, console)
         report = store.find("report", experiment.report.fingerprint)
-    else:
+    elif not _multirun():
         console.print(f"[dim]·[/] all {len(experiment.plan)} stages come from the store")
     if report is None:
         raise JobFailed("the experiment did not reach its report")
     folder = export(report, store.root)
-    _show(report, folder, console)
-    _say_how_it_went(config, computed, experiment, folder, console, time.time() - started)
     _leave_result(folder)
+    seconds = time.monotonic() - started
+    if _multirun():
+        stages = f"{computed} stages computed, {len(experiment.plan) - computed} from the store, {seconds:.1f} s"
+        console.print(
+            f"[green]✓[/] {escape(_of_job())}{stages}: [bold]{escape(str(_relative(folder)))}[/]", soft_wrap=True
+        )
+        return
+    _show(report, folder, console)
+    _say_how_it_went(config, computed, experiment, console, seconds)
+
+
+def _sound_report(experiment: Experiment, store: Store, console: Console) -> Artifact | None:
+    """Return the report if it is in the store with the bytes that were published; set a damaged one aside."""
+    report = store.find("report", experiment.report.fingerprint)
+    if report is None or not (damaged := report.verify()):
+        return report
+    with StageLock(store.lock_path(report.kind, report.fingerprint)):
+        place = store.set_aside(report.kind, report.fingerprint, f"damaged: {', '.join(damaged)}")
+    shutil.rmtree(exported(report, store.root), ignore_errors=True)
+    console.print(f"[yellow]the report is damaged[/] and is made again; what is left of it: {escape(str(place))}")
+    return None
 
 
 def _plan(config: Config, settings: dict[str, Any], store: Store, console: Console) -> Experiment:
@@ -144,7 +218,7 @@ def _compute(config: Config, experiment: Experiment, store: Store, console: Cons
     plan = experiment.plan
     stored = {stage.fingerprint for stage in plan if store.find(stage.kind, stage.fingerprint) is not None}
     console.print(
-        f"[bold]{config.model.family.value}[/] at scale [bold]{config.scale.name}[/]: "
+        f"{escape(_of_job())}[bold]{config.model.family.value}[/] at scale [bold]{config.scale.name}[/]: "
         f"{len(plan)} stages, {len(plan) - len(stored)} to run"
     )
     store.root.mkdir(parents=True, exist_ok=True)
@@ -153,29 +227,59 @@ def _compute(config: Config, experiment: Experiment, store: Store, console: Cons
             f"outputs.dir={config.outputs.dir}: this file system has no working locks; choose another folder"
         )
     store.clean_temporary()
-    execution = Execution.from_config(config, experiment.report.fingerprint)
+    execution = Execution.from_config(config, _group(experiment))
     job = {"plan": plan.to_json(), "execution": execution.to_json()}
-    with Display(plan, console) as display:
-        display.show_stored(plan, stored)
-        if config.compute.workers == 0:
+    with Display(plan, console, _of_job()) as display:
+        display.show_stored(plan, stored, names=not _multirun())
+        places = environments(config.compute, _side_by_side())
+        if places:
+            _pool(places).run(
+                job, display.handle, display.tick, lambda *death: _record_death(store, execution.run, *death)
+            )
+        else:
             from pipelines.worker import run_job
 
             run_job(job, lambda event: display.handle(event) if event["event"] != "finished" else None)
-        else:
-            _pool(config).run(job, display.handle, display.tick)
     if display.failures:
-        names = ", ".join(str(failure["stage"]) for failure in display.failures)
-        raise JobFailed(f"failed: {names}; everything that did not depend on them is in the store")
+        reasons = "; ".join(f"{failure['stage']}: {_first_line(failure['error'])}" for failure in display.failures)
+        blocked = f"; {display.blocked} stages are blocked by it" if display.blocked else ""
+        raise JobFailed(
+            f"failed: {reasons}{blocked}; everything that did not depend on that is in the store; "
+            f"log: {Path(HydraConfig.get().runtime.output_dir)}"
+        )
     return display.computed
 
 
-def _pool(config: Config) -> Pool:
-    workers = config.compute.workers
-    pool = _POOLS.get(workers)
+def _group(experiment: Experiment) -> str:
+    """Return the group of the W&B runs: the sweep, or the experiment if it stands alone."""
+    return str(_sweep_note().get("fingerprint", experiment.report.fingerprint))
+
+
+def _record_death(store: Store, run: str, started: Event, reason: str, step: int | None) -> None:
+    """Note a stage as failed whose workers died, so that no worker of this command is sent there again."""
+    details = {
+        "stage": started["stage"],
+        "error": reason,
+        "traceback": "",
+        "step": step,
+        "times": SAME_FAILURES,
+        "passing": True,
+        "run": run,
+    }
+    store.record_failure(started["kind"], started["fingerprint"], details)
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n")[0]
+
+
+def _pool(places: Sequence[Mapping[str, str]]) -> Pool:
+    key = json.dumps([list(places), os.environ.get(VISIBLE)])
+    pool = _POOLS.get(key)
     if pool is None or not pool.alive():
         if pool is not None:
             pool.close()
-        pool = _POOLS[workers] = Pool(workers, Path(HydraConfig.get().runtime.output_dir))
+        pool = _POOLS[key] = Pool(places, Path(HydraConfig.get().runtime.output_dir))
     return pool
 
 
@@ -186,9 +290,14 @@ def close_pools() -> None:
     _POOLS.clear()
 
 
+def exported(report: Artifact, root: Path) -> Path:
+    """Return the folder where people look for a report."""
+    return root / "experiments" / report.fingerprint[:16]
+
+
 def export(report: Artifact, root: Path) -> Path:
     """Copy a report out of the store to `experiments/<fingerprint>`, where people look; return that folder."""
-    folder = root / "experiments" / report.fingerprint[:16]
+    folder = exported(report, root)
     if (folder / "experiment.json").is_file():
         return folder
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")
@@ -210,9 +319,7 @@ def _show(report: Artifact, folder: Path, console: Console) -> None:
     console.print(f"tables, curves, samples, one page: [bold]{escape(str(_relative(folder)))}[/]")
 
 
-def _say_how_it_went(
-    config: Config, computed: int, experiment: Experiment, folder: Path, console: Console, seconds: float
-) -> None:
+def _say_how_it_went(config: Config, computed: int, experiment: Experiment, console: Console, seconds: float) -> None:
     console.print(f"{computed} stages computed, {len(experiment.plan) - computed} from the store, {seconds:.1f} s")
     runs = Path(config.outputs.dir).resolve() / "wandb"
     started = time.time() - seconds
@@ -230,31 +337,16 @@ def _leave_result(folder: Path | None, error: str | None = None) -> None:
         "overrides": list(HydraConfig.get().overrides.task),
         "error": error,
     }
-    (output / "result.json").write_text(json.dumps(result))
+    (output / RESULT).write_text(json.dumps(result))
 
 
-def _show_plan(experiment: Experiment, store: Store, console: Console) -> None:
-    from rich.table import Table
-
-    seconds: dict[str, list[float]] = {}
-    for artifact in store.artifacts():
-        seconds.setdefault(artifact.kind, []).append(float(artifact.manifest["seconds"]))
-    table = Table("stage", "state", "usual time", "fingerprint", box=None, header_style="bold")
-    counts = {"in the store": 0, "to run": 0, "failed before": 0}
-    total = 0.0
-    for stage in experiment.plan:
-        if store.find(stage.kind, stage.fingerprint) is not None:
-            state = "in the store"
-        else:
-            state = "failed before" if store.failure(stage.kind, stage.fingerprint) is not None else "to run"
-        counts[state] += 1
-        past = sorted(seconds.get(stage.kind, []))
-        usual = past[len(past) // 2] if past else None
-        total += usual or 0.0 if state != "in the store" else 0.0
-        shown = f"{usual:.1f} s" if usual is not None and state != "in the store" else ""
-        table.add_row(escape(stage.name), state, shown, stage.fingerprint[:16])
-    console.print(table)
-    console.print(", ".join(f"{count} {state}" for state, count in counts.items()) + f"; about {total:.0f} s of work")
+def _show_plan(config: Config, experiment: Experiment, store: Store, console: Console) -> None:
+    if config.why is not None:
+        overview.show_why(experiment.plan, store, config.why, console)
+        return
+    overview.show_plan(experiment.plan, store, max(1, len(environments(config.compute, False))), console)
+    for problem in preflight.problems(config):
+        console.print(f"[yellow]missing[/] {escape(problem)}", soft_wrap=True)
 
 
 def _relative(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +92,15 @@ class Plan:
             }
             for stage in self
         ]
+
+    @classmethod
+    def merged(cls, plans: Iterable[Plan]) -> Plan:
+        """Return one plan with the stages of several, each once; the first plan's come first."""
+        merged = cls()
+        for plan in plans:
+            for stage in plan:
+                merged._stages.setdefault(stage.fingerprint, stage)
+        return merged
 
     @classmethod
     def from_json(cls, rows: list[dict[str, Any]]) -> Plan:

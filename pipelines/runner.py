@@ -1,25 +1,20 @@
 """One process at work on a plan: it takes any ready stage whose lock is free, and waits only when none is."""
 
-import hashlib
 import importlib
 import json
 import logging
-import os
-import platform
-import resource
 import shutil
-import socket
-import subprocess
-import sys
 import time
 import traceback
-from collections.abc import Callable
-from functools import cache
-from importlib import metadata
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.failure import hopeless, out_of_memory, passing, repeated
+from pipelines.forecast import progress_of
 from pipelines.plan import VERSIONS, Plan, Stage
+from pipelines.provenance import code_digest, cpu_seconds, peak_memory_mib, provenance
 from pipelines.tracking import track
 from pipelines.work import Execution, Progress, Work
 from salsa.store.artifact import Artifact, Store
@@ -27,102 +22,187 @@ from salsa.store.lock import StageLock
 from salsa.training.interruption import Interrupted
 
 Emit = Callable[[dict[str, Any]], None]
-"""Receives events as plain dictionaries: stored, started, progress, done, failed, blocked, waiting."""
+"""Receives events as plain dictionaries: stored, started, progress, done, failed, blocked, waiting, retry, broken."""
 
 LOG = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 0.2
-PACKAGES = ("torch", "lightning", "transformers", "numpy", "safetensors", "tokenizers")
+BACK_OFF_SECONDS = 1.0
+"""Before the first retry; twice as long before each further one."""
 
 
 def work(plan: Plan, store: Store, execution: Execution, emit: Emit) -> dict[str, str]:
     """Run the plan until each of its stages is stored, failed or blocked; return the state of each by fingerprint."""
-    state: dict[str, str] = {}
-    while len(state) < len(plan):
-        busy: list[Stage] = []
-        progressed = False
-        for stage in plan:
-            if stage.fingerprint in state:
-                continue
-            outcome = _advance(stage, plan, state, store, execution, emit)
-            if outcome == "busy":
-                busy.append(stage)
-            elif outcome != "not ready":
-                state[stage.fingerprint] = outcome
-                progressed = True
-                if outcome == "computed":
+    return Runner(plan, store, execution, emit).run()
+
+
+class Runner:
+    """The state of one process's work on a plan."""
+
+    def __init__(self, plan: Plan, store: Store, execution: Execution, emit: Emit) -> None:
+        self.plan, self.store, self.execution, self.emit = plan, store, execution, emit
+        self.state: dict[str, str] = {}
+        """Of each stage that has ended: stored, computed, failed or blocked."""
+        self._sound: set[str] = set()
+        """Artifacts whose bytes this process has compared with their digests."""
+
+    def run(self) -> dict[str, str]:
+        """Bring every stage to its end and return how each ended."""
+        while len(self.state) < len(self.plan):
+            busy: list[Stage] = []
+            progressed = False
+            for stage in self.plan:
+                if stage.fingerprint in self.state:
+                    continue
+                outcome = self._advance(stage)
+                if outcome == "busy":
+                    busy.append(stage)
+                elif outcome == "again":
+                    progressed = True
                     break
-        if not progressed:
-            for stage in busy:
-                waiting = {"event": "waiting", "stage": stage.name, "fingerprint": stage.fingerprint}
-                emit(waiting | _other(store, stage))
-            time.sleep(POLL_SECONDS)
-    return state
+                elif outcome != "not ready":
+                    self.state[stage.fingerprint] = outcome
+                    progressed = True
+                    if outcome == "computed":
+                        break
+            if not progressed:
+                for stage in busy:
+                    self.emit(_event("waiting", stage) | _other(self.store, stage))
+                time.sleep(POLL_SECONDS)
+        return self.state
 
+    def _advance(self, stage: Stage) -> str:
+        """Try to bring one stage forward and return what became of it.
 
-def _advance(stage: Stage, plan: Plan, state: dict[str, str], store: Store, execution: Execution, emit: Emit) -> str:
-    """Try to bring one stage forward; return its new state, "busy" (another process has it) or "not ready"."""
-    if store.find(stage.kind, stage.fingerprint) is not None:
-        emit({"event": "stored", "stage": stage.name, "fingerprint": stage.fingerprint})
-        return "stored"
-    upstream = [state.get(identity) for identity in stage.inputs.values()]
-    if any(outcome in ("failed", "blocked") for outcome in upstream):
-        emit({"event": "blocked", "stage": stage.name, "fingerprint": stage.fingerprint})
-        return "blocked"
-    if any(outcome is None for outcome in upstream):
-        return "not ready"
-    lock = StageLock(store.lock_path(stage.kind, stage.fingerprint))
-    if not lock.try_acquire():
-        return "busy"
-    try:
-        if store.find(stage.kind, stage.fingerprint) is not None:
-            emit({"event": "stored", "stage": stage.name, "fingerprint": stage.fingerprint})
+        Besides its new state this is "busy" (another process has it), "not ready", or "again": an input was broken
+        and has to be made anew first.
+        """
+        if self._stored(stage):
             return "stored"
-        failure = store.failure(stage.kind, stage.fingerprint)
-        if failure is not None and failure.get("run") == execution.run:
-            # Told again, because the process that failed may be another's worker, or have died before it could tell.
-            emit({"event": "failed", "fingerprint": stage.fingerprint, "record": _note(store, stage)} | failure)
-            return "failed"
-        return _run(stage, plan, store, execution, emit)
-    finally:
-        lock.release()
+        upstream = [self.state.get(identity) for identity in stage.inputs.values()]
+        if any(outcome in ("failed", "blocked") for outcome in upstream):
+            self.emit(_event("blocked", stage))
+            return "blocked"
+        if any(outcome is None for outcome in upstream):
+            return "not ready"
+        lock = StageLock(self.store.lock_path(stage.kind, stage.fingerprint))
+        if not lock.try_acquire():
+            return "busy"
+        try:
+            if self._stored(stage):
+                return "stored"
+            failure = self.store.failure(stage.kind, stage.fingerprint)
+            if failure is not None and self._told(stage, failure):
+                return "failed"
+            if not self._inputs_sound(stage):
+                return "again"
+            return self._run(stage, failure)
+        finally:
+            lock.release()
 
+    def _stored(self, stage: Stage) -> bool:
+        if self.store.find(stage.kind, stage.fingerprint) is None:
+            return False
+        self.emit(_event("stored", stage))
+        return True
 
-def _run(stage: Stage, plan: Plan, store: Store, execution: Execution, emit: Emit) -> str:
-    emit({"event": "started", "stage": stage.name, "kind": stage.kind, "fingerprint": stage.fingerprint})
-    started, cpu = time.time(), _cpu_seconds()
-    try:
-        artifact = compute(stage, plan, store, execution, _Reporter(stage, store, emit))
-    except Interrupted:
-        raise
-    except (Exception, SystemExit) as error:
-        LOG.exception("stage %s failed", stage.name)
+    def _told(self, stage: Stage, failure: Mapping[str, Any]) -> bool:
+        """Return whether a failure of the past stands; if so, tell it.
+
+        One of this command stands: the process that failed may be another's worker, or have died before it could tell.
+        """
+        record = {"record": _note(self.store, stage)}
+        if failure.get("run") == self.execution.run:
+            self.emit(_event("failed", stage) | dict(failure) | record)
+            return True
+        if self.execution.retry_failed or not hopeless(failure, code_digest()):
+            return False
+        reason = (
+            f"{failure.get('error')} (failed {failure.get('times')} times alike at the same step, not tried again; "
+        )
+        reason += "compute.retry_failed=true tries it once more)"
+        self.emit(_event("failed", stage) | dict(failure) | record | {"error": reason})
+        return True
+
+    def _inputs_sound(self, stage: Stage) -> bool:
+        """Return whether every input is there with the bytes that were published; one that is not is set aside."""
+        sound = True
+        for identity in dict.fromkeys(stage.inputs.values()):
+            source = self.plan[identity]
+            artifact = self.store.find(source.kind, identity)
+            if artifact is not None and identity not in self._sound:
+                damaged = artifact.verify() if self.execution.verify else []
+                if damaged:
+                    self._set_aside(source, damaged)
+                    artifact = None
+                else:
+                    self._sound.add(identity)
+            if artifact is None:
+                self._sound.discard(identity)
+                self.state.pop(identity, None)
+                sound = False
+        return sound
+
+    def _set_aside(self, stage: Stage, damaged: list[str]) -> None:
+        lock = StageLock(self.store.lock_path(stage.kind, stage.fingerprint))
+        if not lock.try_acquire():
+            return  # Another process has found it broken too.
+        try:
+            reason = f"damaged: {', '.join(damaged)}"
+            place = self.store.set_aside(stage.kind, stage.fingerprint, reason)
+        finally:
+            lock.release()
+        LOG.warning("%s %s is %s; it is now at %s", stage.name, stage.fingerprint, reason, place)
+        self.emit(_event("broken", stage) | {"says": reason, "place": str(place)})
+
+    def _run(self, stage: Stage, earlier: Mapping[str, Any] | None) -> str:
+        """Compute a stage, again where the error may be gone by then; return "computed" or "failed"."""
+        execution = self.execution
+        for attempt in range(execution.retries + 1):
+            self.emit(_event("started", stage))
+            started, cpu = time.monotonic(), cpu_seconds()
+            reporter = _Reporter(stage, self.store, self.emit)
+            try:
+                artifact = compute(stage, self.plan, self.store, execution, reporter)
+            except Interrupted:
+                raise
+            except (Exception, SystemExit) as error:
+                LOG.exception("stage %s (%s) failed", stage.name, stage.fingerprint)
+                memory = out_of_memory(error)
+                if attempt < execution.retries and (memory or passing(error)):
+                    execution = _gentler(execution) if memory else execution
+                    self._wait_before_retry(stage, error, attempt)
+                    continue
+                self._fail(stage, error, reporter.done, earlier)
+                return "failed"
+            took = {"seconds": time.monotonic() - started, "cpu_seconds": cpu_seconds() - cpu}
+            self.emit(_event("done", stage) | took | {"says": artifact.manifest["says"]})
+            return "computed"
+        raise AssertionError("the last attempt ends in a return")
+
+    def _wait_before_retry(self, stage: Stage, error: BaseException, attempt: int) -> None:
+        seconds = BACK_OFF_SECONDS * 2**attempt
+        self.emit(_event("retry", stage) | {"error": _first_line(error), "seconds": seconds})
+        time.sleep(seconds)
+
+    def _fail(self, stage: Stage, error: BaseException, step: int | None, earlier: Mapping[str, Any] | None) -> None:
+        text = f"{type(error).__name__}: {error}"
         failure = {
             "stage": stage.name,
-            "error": f"{type(error).__name__}: {error}",
+            "error": text,
             "traceback": traceback.format_exc(),
-            "run": execution.run,
+            "step": step,
+            "times": repeated(earlier, text, step, code_digest()),
+            "passing": passing(error) or out_of_memory(error),
+            "code_digest": code_digest(),
+            "run": self.execution.run,
         }
         try:
-            record = str(store.record_failure(stage.kind, stage.fingerprint, failure))
+            record = str(self.store.record_failure(stage.kind, stage.fingerprint, failure))
         except OSError as unwritten:
             record = f"only in the log, because the note of it could not be written ({unwritten})"
-        emit({"event": "failed", "fingerprint": stage.fingerprint, "record": record} | failure)
-        return "failed"
-    emit(
-        {
-            "event": "done",
-            "stage": stage.name,
-            "kind": stage.kind,
-            "fingerprint": stage.fingerprint,
-            "seconds": time.time() - started,
-            "cpu_seconds": _cpu_seconds() - cpu,
-            "says": artifact.manifest["says"],
-        }
-    )
-    return "computed"
+        self.emit(_event("failed", stage) | {"record": record} | failure)
 
 
 def compute(stage: Stage, plan: Plan, store: Store, execution: Execution, progress: Progress) -> Artifact:
@@ -134,29 +214,34 @@ def compute(stage: Stage, plan: Plan, store: Store, execution: Execution, progre
             raise FileNotFoundError(f"input {role} ({identity[:12]}) of {stage.name} is not in the store {store.root}")
         inputs[role] = artifact
     module = importlib.import_module(f"pipelines.stages.{stage.kind}")
+    made_by = provenance(execution)
+    attempts = store.record_attempt(stage.kind, stage.fingerprint, {"code_digest": made_by["code_digest"]})
     folder = store.temporary(stage.kind, stage.fingerprint)
-    started, cpu = time.time(), _cpu_seconds()
+    wall, started, cpu = time.time(), time.monotonic(), cpu_seconds()
     try:
         with track(stage, execution.tracker, execution.group, Path(execution.outputs)) as tracked:
             unfinished = store.unfinished(stage.kind, stage.fingerprint)
             work_ = Work(stage, inputs, folder, unfinished, execution, tracked, progress)
             says, metrics = module.run(work_)
             tracked.summary(metrics)
-        manifest = {
-            "stage": stage.kind,
-            "name": stage.name,
-            "version": VERSIONS[stage.kind],
-            "config": dict(stage.config),
-            "inputs": dict(stage.inputs),
-            "says": says,
-            "metrics": metrics,
-            "started": started,
-            "seconds": time.time() - started,
-            "cpu_seconds": _cpu_seconds() - cpu,
-            "worker_peak_memory_mib": _peak_memory_mib(),
-            "made_by": _provenance(execution),
-        }
-        return store.publish(stage.kind, stage.fingerprint, folder, manifest)
+            manifest = {
+                "stage": stage.kind,
+                "name": stage.name,
+                "version": VERSIONS[stage.kind],
+                "config": dict(stage.config),
+                "inputs": dict(stage.inputs),
+                "says": says,
+                "metrics": metrics,
+                "started": wall,
+                "seconds": time.monotonic() - started,
+                "cpu_seconds": cpu_seconds() - cpu,
+                "attempts": attempts,
+                "worker_peak_memory_mib": peak_memory_mib(),
+                "made_by": made_by,
+            }
+            artifact = store.publish(stage.kind, stage.fingerprint, folder, manifest)
+            tracked.published(artifact, inputs.values())
+        return artifact
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -168,82 +253,39 @@ class _Reporter:
         self._stage, self._emit = stage, emit
         self._note = store.unfinished(stage.kind, stage.fingerprint) / "progress.json"
         self._last = 0.0
+        self.done: int | None = None
+        """Steps that were done when it was last called."""
 
     def __call__(self, done: int, total: int, text: str) -> None:
+        self.done = done
         now = time.monotonic()
         if now - self._last < PROGRESS_SECONDS and done < total:
             return
         self._last = now
-        event = {"stage": self._stage.name, "done": done, "total": total, "says": text}
-        self._emit({"event": "progress", "fingerprint": self._stage.fingerprint} | event)
+        progress = {"done": done, "total": total, "says": text}
+        self._emit(_event("progress", self._stage) | progress)
         self._note.parent.mkdir(parents=True, exist_ok=True)
-        self._note.write_text(json.dumps(event))
+        self._note.write_text(json.dumps({"stage": self._stage.name} | progress))
+
+
+def _event(name: str, stage: Stage) -> dict[str, Any]:
+    return {"event": name, "stage": stage.name, "kind": stage.kind, "fingerprint": stage.fingerprint}
+
+
+def _gentler(execution: Execution) -> Execution:
+    """Return the execution with smaller passes, for a stage that ran out of memory."""
+    return replace(execution, micro_batch_tokens=max(1, execution.micro_batch_tokens // 2))
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def _other(store: Store, stage: Stage) -> dict[str, Any]:
     """Return who holds a stage, and how far it is."""
     owner = StageLock(store.lock_path(stage.kind, stage.fingerprint)).owner()
-    note = store.root / "unfinished" / stage.kind / stage.fingerprint / "progress.json"
-    try:
-        progress = json.loads(note.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        progress = {}
-    return {"owner": owner, "progress": progress}
+    return {"owner": owner, "progress": progress_of(store, stage)}
 
 
 def _note(store: Store, stage: Stage) -> str:
     return str(store.root / "failures" / stage.kind / f"{stage.fingerprint}.json")
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def _peak_memory_mib() -> float:
-    """Return the most memory that this process has held, in whatever stage; macOS counts bytes, others KiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-@cache
-def code_digest() -> str:
-    """Return one SHA-256 over the names and contents of all Python files of the two packages."""
-    digest = hashlib.sha256()
-    for path in sorted(path for package in ("pipelines", "salsa") for path in (ROOT / package).rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(ROOT).as_posix()}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
-
-
-@cache
-def _git_commit() -> str | None:
-    if not (ROOT / ".git").exists():
-        return None
-    try:
-        result = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, timeout=5, check=False
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None
-
-
-def _provenance(execution: Execution) -> dict[str, Any]:
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "packages": versions,
-        "git_commit": _git_commit(),
-        "code_digest": code_digest(),
-        "threads": execution.threads,
-        "accelerator": execution.accelerator,
-    }

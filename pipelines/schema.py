@@ -1,8 +1,10 @@
 """Hydra's view of the schema: registered before composition, checked as a whole after it. Imports no torch."""
 
+from typing import Any
+
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import OmegaConfBaseException
 
 from pipelines.choices import JudgeName, Origin
 from pipelines.configuration import Config, ConfigurationError, accept, check_all, require
@@ -33,17 +35,24 @@ def parse(cfg: DictConfig) -> Config:
 
     Raises `ConfigurationError`, which names the key, the value and the fix.
     """
-    missing = OmegaConf.missing_keys(cfg)
-    if missing:
-        raise ConfigurationError(f"no value for {', '.join(sorted(missing))}: give each as key=value")
     try:
         config = OmegaConf.to_object(cfg)
-    except MissingMandatoryValue as error:
-        raise ConfigurationError(str(error)) from error
+    except OmegaConfBaseException as error:
+        missing = ", ".join(sorted(_missing(OmegaConf.to_container(cfg))))
+        if not missing:
+            raise
+        raise ConfigurationError(f"no value for {missing}: give each as key=value") from error
     assert isinstance(config, Config)
     check_all(config)
     _check_combinations(config)
     return config
+
+
+def _missing(node: Any, at: str = "") -> list[str]:
+    """Return the keys that have no value; OmegaConf's own search stops at the first interpolation to one of them."""
+    if isinstance(node, dict):
+        return [key for name, value in node.items() for key in _missing(value, f"{at}.{name}" if at else str(name))]
+    return [at] if node == "???" else []
 
 
 def _check_combinations(config: Config) -> None:

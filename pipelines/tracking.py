@@ -1,17 +1,25 @@
-"""Weights & Biases: one run a computed stage and one for the experiment (its report), grouped; always finished."""
+"""Weights & Biases: one run a computed stage, one for the report of an experiment and one a sweep; always finished."""
 
 import configparser
 import logging
 import netrc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pipelines import lineage
 from pipelines.configuration import ConfigurationError
+from pipelines.failure import out_of_memory, passing
+from pipelines.lineage import ID_CHARACTERS
 from pipelines.plan import Stage
+from salsa.store.artifact import Artifact
+from salsa.training.interruption import Interrupted
+
+if TYPE_CHECKING:
+    from salsa.report.sweep.cells import Cell
 
 DEFAULT_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 """Names of W&B's own server: which of them a client means, and writes into the netrc file, depends on its version."""
@@ -25,8 +33,14 @@ MODES = {
 }
 """What WANDB_MODE may be, old words included, and what each means."""
 ONLINE_SECONDS = 30.0
-ID_CHARACTERS = 32
-"""Of a fingerprint's 64, for the ids of runs and the names of groups, which have a limit."""
+FINISH_SECONDS = 300
+"""How long the end of a run waits for uploads, unless WANDB_FINISH_TIMEOUT is set; `wandb sync` sends the rest."""
+TITLE_CHARACTERS, ALERT_CHARACTERS = 63, 300
+"""Of an alert: W&B's limit for the title, and ours for the text of an error."""
+SECRETS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+"""How names of environment variables end whose values are nobody else's business."""
+SECRET_CHARACTERS = 8
+"""Shorter values are no secrets, and are found inside innocent words."""
 
 LOG = logging.getLogger(__name__)
 
@@ -79,6 +93,11 @@ class TrackedRun:
             data = [list(row) for row in rows]
             self._run.log({name: wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)})
 
+    def published(self, result: Artifact, inputs: Iterable[Artifact]) -> None:
+        """Say where the stage's result lies and what it was made from; offline the manifest alone says so."""
+        if self._run is not None and not self._run.offline:
+            lineage.record(self._run, result, inputs)
+
     def images(self, paths: Sequence[Path]) -> None:
         """Send pictures, named by their files."""
         if self._run is not None:
@@ -111,30 +130,105 @@ class TrackedRun:
 def track(stage: Stage, tracker: Mapping[str, Any], group: str, outputs: Path) -> Iterator[TrackedRun]:
     """Open the run of one stage and finish it whatever happens, so that no run bleeds into the next.
 
-    Where the server cannot be reached the run is offline: work does not fail because nobody can watch it.
+    Where the server cannot be reached the run is offline: work does not fail because nobody can watch it. A stage that
+    fails sends an alert; one that is interrupted does not.
     """
     mode = mode_of(tracker)
     if mode == "disabled":
         yield TrackedRun()
         return
-    run = _start(stage, tracker, group, outputs, mode)
+    about = {"id": stage.fingerprint[:ID_CHARACTERS], "name": stage.name, "job_type": stage.kind}
+    about["group"] = group[:ID_CHARACTERS]
+    run = _start(about | {"config": _configuration(stage)}, tracker, outputs, mode)
     from lightning.pytorch.loggers import WandbLogger
 
     failed = True
     try:
         yield TrackedRun(run, [WandbLogger(experiment=run, save_dir=str(outputs))])
         failed = False
+    except Interrupted:
+        raise
+    except (Exception, SystemExit) as error:
+        _alert_failure(run, stage, error)
+        raise
     finally:
         _finish(failed)
 
 
-def _start(stage: Stage, tracker: Mapping[str, Any], group: str, outputs: Path, mode: str) -> Any:
+def track_sweep(
+    identity: str, title: str, cells: "Sequence[Cell]", folder: Path, tracker: Mapping[str, Any], outputs: Path
+) -> None:
+    """Send the summary run of a sweep: its table, its figures from `folder`, and an alert that it has ended.
+
+    `identity` is the sweep's fingerprint, which its stages have as their group. The sweep's results are stored before,
+    so whatever W&B cannot do is a warning.
+    """
+    mode = mode_of(tracker)
+    if mode == "disabled":
+        return
+    from salsa.report.sweep.cells import count, swept
+
+    values = {key: list(dict.fromkeys(cell.keys.get(key) for cell in cells)) for key in swept(cells)}
+    about = {"id": identity[:ID_CHARACTERS], "name": title, "job_type": "sweep", "group": identity[:ID_CHARACTERS]}
+    failed = True
+    try:
+        run = _start(about | {"config": {"fingerprint": identity, "swept": values}}, tracker, outputs, mode)
+        _send_sweep(TrackedRun(run), cells, folder)
+        ended = f"sweep ended: {count(cells)}"
+        level = "INFO" if all(cell.state == "done" for cell in cells) else "WARN"
+        run.alert(_title(ended), _public(f"{ended}\n{title}"), level=level)
+        failed = False
+    except Exception as error:  # the client's errors have no common class
+        LOG.warning("the sweep could not be sent to W&B: %s: %s", type(error).__name__, error)
+    finally:
+        _finish(failed)
+
+
+def _send_sweep(tracked: TrackedRun, cells: "Sequence[Cell]", folder: Path) -> None:
+    from salsa.report.sweep.cells import STATES
+    from salsa.report.sweep.table import columns, rows
+
+    tracked.table("sweep", list(columns(cells)), [list(row.values()) for row in rows(cells)])
+    pictures = sorted(folder.glob("over_*.png"))
+    if pictures:
+        tracked.images(pictures)
+    tracked.summary({"cells": len(cells)} | {state: sum(cell.state == state for cell in cells) for state in STATES})
+
+
+def _alert_failure(run: Any, stage: Stage, error: BaseException) -> None:
+    """Send an alert; an error that may pass is a warning, because the stage may be tried again."""
+    import wandb
+
+    line = _public(f"{type(error).__name__}: {error}".split("\n")[0])[:ALERT_CHARACTERS]
+    level = "WARN" if passing(error) or out_of_memory(error) else "ERROR"
+    try:
+        run.alert(_title(f"stage failed: {stage.name}"), f"{stage.name} {stage.fingerprint}\n{line}", level=level)
+    except wandb.errors.Error as unsent:
+        LOG.warning("the alert about %s could not be sent: %s", stage.name, unsent)
+
+
+def _title(text: str) -> str:
+    return text if len(text) <= TITLE_CHARACTERS else f"{text[: TITLE_CHARACTERS - 1]}…"
+
+
+def _public(text: str) -> str:
+    """Return text without the home folder and without the values of secret environment variables."""
+    for name, value in os.environ.items():
+        if name.endswith(SECRETS) and len(value) >= SECRET_CHARACTERS:
+            text = text.replace(value, f"${name}")
+    home = os.environ.get("HOME", "")
+    return text.replace(home, "~") if len(home) > 1 else text
+
+
+def _start(about: Mapping[str, Any], tracker: Mapping[str, Any], outputs: Path, mode: str) -> Any:
     """Start a run, offline if the server is out of reach."""
     folder = outputs / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_SILENT", "true")
     # Copies of logged tables until they are uploaded: beside the runs, not in the home folder.
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "data"))
+    # The client's own answer to a server that is gone is to wait for ever.
+    # os.environ.setdefault("WANDB_FINISH_TIMEOUT", str(FINISH_SECONDS))
     import wandb
 
     settings = {"console": "off", "silent": True, "x_disable_stats": True, "disable_git": True}
@@ -142,11 +236,7 @@ def _start(stage: Stage, tracker: Mapping[str, Any], group: str, outputs: Path, 
         "project": tracker["project"],
         "entity": tracker["entity"],
         "dir": str(outputs),
-        "id": stage.fingerprint[:ID_CHARACTERS],
-        "name": stage.name,
-        "group": group[:ID_CHARACTERS],
-        "job_type": stage.kind,
-        "config": _configuration(stage),
+        **about,
         "settings": wandb.Settings(**settings, init_timeout=ONLINE_SECONDS),
     }
     try:

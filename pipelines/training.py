@@ -19,6 +19,7 @@ def train(work: Work, module: Recorded, make_batch: Callable[[int], Any], steps:
         make_batch,
         steps,
         work.unfinished,
+        checkpoint_steps=execution.checkpoint_steps,
         checkpoint_seconds=execution.checkpoint_seconds,
         loggers=[curves, *work.loggers],
         progress=work.progress,

@@ -23,6 +23,17 @@ Progress = Callable[[int, int, str], None]
 """Called with (done, total, what it says) while a stage works."""
 
 
+def tracker_of(config: Config) -> dict[str, Any]:
+    """Return the settings of the experiment tracker as plain values."""
+    logger = config.logger
+    return {
+        "name": logger.name.value,
+        "mode": logger.mode.value,
+        "project": logger.project,
+        "entity": logger.entity,
+    }
+
+
 @dataclass(frozen=True)
 class Execution:
     """How stages are executed; nothing here changes a result's identity."""
@@ -31,7 +42,11 @@ class Execution:
     threads: int
     accelerator: str
     micro_batch_tokens: int
+    checkpoint_steps: int | None
     checkpoint_seconds: float
+    retries: int
+    retry_failed: bool
+    verify: bool
     tracker: Mapping[str, Any]
     group: str
     run: str
@@ -40,20 +55,18 @@ class Execution:
     @classmethod
     def from_config(cls, config: Config, group: str) -> "Execution":
         """Return the execution settings of a configuration."""
-        compute, logger = config.compute, config.logger
-        tracker = {
-            "name": logger.name.value,
-            "mode": logger.mode.value,
-            "project": logger.project,
-            "entity": logger.entity,
-        }
+        compute = config.compute
         return cls(
             outputs=str(Path(config.outputs.dir).resolve()),
             threads=compute.threads,
             accelerator=compute.accelerator.value,
             micro_batch_tokens=compute.micro_batch_tokens,
+            checkpoint_steps=compute.checkpoint_steps,
             checkpoint_seconds=compute.checkpoint_seconds,
-            tracker=tracker,
+            retries=compute.retries,
+            retry_failed=compute.retry_failed,
+            verify=compute.verify,
+            tracker=tracker_of(config),
             group=group,
             run=_RUN,
         )

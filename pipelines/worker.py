@@ -90,6 +90,11 @@ def main() -> int:
     except Interrupted as interruption:
         logging.getLogger(__name__).warning("%s", interruption)
         return TERMINATED
+    except Exception as error:
+        # Outside the stages: a folder that cannot be written, a package that cannot be imported.
+        logging.getLogger(__name__).exception("this worker cannot go on")
+        emit({"event": "crashed", "error": f"{type(error).__name__}: {error}"})
+        return 1
 
 
 if __name__ == "__main__":

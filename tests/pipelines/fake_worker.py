@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines import plan, worker
 from pipelines.work import Work
-from salsa.training.interruption import Interrupted, sigterm_deferred
+from salsa.training.interruption import Interrupted, signals_deferred
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -31,11 +31,11 @@ def sleep(work: Work) -> None:
 
 def train(work: Work) -> None:
     """Like a training: go on after SIGTERM until the step is saved, then say that it was interrupted."""
-    with sigterm_deferred() as sigterm:
+    with signals_deferred() as sigterm:
         work.progress(0, 1, "begun")
         for step in range(600):
             time.sleep(0.1)
-            if sigterm.received:
+            if sigterm.received is not None:
                 (work.unfinished / "saved").write_text(str(step))
                 raise Interrupted("training was interrupted")
 
@@ -53,6 +53,22 @@ def die_once(work: Work) -> None:
     tried = Path(work.execution.outputs) / "tried"
     if not tried.exists():
         tried.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die(work: Work) -> None:
+    """Be killed at every try, at the same step."""
+    work.progress(1, 2, "so far, no further")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_each_step(work: Work) -> None:
+    """Be killed four times, each time a step later."""
+    done = len(list(work.unfinished.glob("step_*")))
+    (work.unfinished / f"step_{done}").touch()
+    time.sleep(0.25)
+    work.progress(done + 1, 10, "a step further")
+    if done < 4:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record
 
+WAIT_SECONDS = 60.0
 HEADER, BLOCK, RECORD_HEADER = 7, 32 * 1024, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
@@ -28,6 +30,8 @@ class OfflineRun:
     summary: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, str] = field(default_factory=dict)
     """What each metric is drawn over."""
+    alerts: list[tuple[str, str, str]] = field(default_factory=list)
+    """Title, text and level of each."""
     exit_code: int | None = None
 
     def table(self, key: str) -> dict[str, Any]:
@@ -38,8 +42,16 @@ class OfflineRun:
 
 
 def read_runs(folder: Path) -> list[OfflineRun]:
-    """Return the offline runs under a folder, in the order of their files."""
-    return [_read(path) for path in sorted(folder.rglob("run-*.wandb"))]
+    """Return the offline runs under a folder, in the order of their files.
+
+    W&B's service writes a file to its end after the run is finished, so a busy machine needs a moment.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        runs = [_read(path) for path in sorted(folder.rglob("run-*.wandb"))]
+        if all(run.exit_code is not None for run in runs) or time.monotonic() > deadline:
+            return runs
+        time.sleep(0.05)
 
 
 def _read(path: Path) -> OfflineRun:
@@ -61,6 +73,8 @@ def _read(path: Path) -> OfflineRun:
             run.summary |= _values(record.summary.update)
         elif kind == "metric":
             run.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        elif kind == "alert":
+            run.alerts.append((record.alert.title, record.alert.text, record.alert.level))
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
     return run

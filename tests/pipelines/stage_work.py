@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.plan import Stage
 from pipelines.tracking import TrackedRun
-from pipelines.work import Execution, Work
+from pipelines.work import Work
 from salsa.data.chat import set_chat_template, word_tokenizer
 from salsa.data.zoo.language import WORDS
 from salsa.models.families import build, save
@@ -14,6 +14,7 @@ from salsa.models.heads import reward_from_causal
 from salsa.store.artifact import Artifact
 from tests.models.tiny import ARCHITECTURES
 from tests.pipelines.compose import experiment
+from tests.pipelines.executions import execution
 
 
 def planned(name: str, *overrides: str) -> Stage:
@@ -23,10 +24,17 @@ def planned(name: str, *overrides: str) -> Stage:
 
 def work(stage: Stage, inputs: Mapping[str, Path], folder: Path) -> Work:
     artifacts = {role: Artifact("fake", "0" * 64, path) for role, path in inputs.items()}
-    execution = Execution(str(folder), 1, "cpu", 2048, 1e9, {}, "group", "run")
     out = folder / "out"
     out.mkdir(parents=True, exist_ok=True)
-    return Work(stage, artifacts, out, folder / "unfinished", execution, TrackedRun(), lambda *_: None)
+    return Work(
+        stage,
+        artifacts,
+        out,
+        folder / "unfinished",
+        execution(folder, micro_batch_tokens=2048, checkpoint_seconds=1e9),
+        TrackedRun(),
+        lambda *_: None,
+    )
 
 
 def zoo_tokenizer() -> Any:

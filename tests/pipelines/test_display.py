@@ -80,7 +80,7 @@ def test_only_the_work_of_other_commands_is_waited_for() -> None:
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_stage_taken_over_from_a_dead_worker_is_shown_once(terminal: bool) -> None:
     first, second = ({"event": "started", "stage": 0, "worker": worker} for worker in (1, 2))
-    died = {"event": "died", "stage": 0, "worker": 1, "log": "worker_1.log"}
+    died = {"event": "died", "stage": 0, "during": "stage 0", "worker": 1, "log": "worker_1.log", "why": "signal 9"}
     assert "worker 1 ended early" in shown(first, died, second, WAITING, terminal=terminal)
     assert "process 7 on here" in shown(first, died, WAITING, terminal=terminal)
     # The news may come in another order: what counts is that there is one bar.

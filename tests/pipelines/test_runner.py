@@ -2,7 +2,6 @@ import errno
 import sys
 import threading
 import time
-import uuid
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -13,10 +12,12 @@ import pytest
 from pipelines import plan as plan_module
 from pipelines.ending import Terminated
 from pipelines.plan import Plan
-from pipelines.runner import code_digest, work
-from pipelines.work import Execution, Work
+from pipelines.provenance import code_digest
+from pipelines.runner import work
+from pipelines.work import Work
 from salsa.store.artifact import Store
 from salsa.training.interruption import Interrupted
+from tests.pipelines.executions import execution
 
 
 class FakeStages:
@@ -51,11 +52,6 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> FakeStages:
     return fake
 
 
-def execution(folder: Path) -> Execution:
-    """Return the execution of a new command."""
-    return Execution(str(folder), 1, "cpu", 64, 30.0, {"name": "none", "mode": "offline"}, "group", uuid.uuid4().hex)
-
-
 def diamond() -> Plan:
     plan = Plan()
     top = plan.add("fake", "top", {"x": 1})
@@ -65,9 +61,9 @@ def diamond() -> Plan:
     return plan
 
 
-def run(plan: Plan, folder: Path) -> tuple[Counter[str], list[dict[str, Any]]]:
+def run(plan: Plan, folder: Path, **changes: Any) -> tuple[Counter[str], list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
-    state = work(plan, Store(folder), execution(folder), events.append)
+    state = work(plan, Store(folder), execution(folder, **changes), events.append)
     return Counter(state.values()), events
 
 

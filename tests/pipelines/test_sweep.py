@@ -1,42 +1,17 @@
-"""What a multirun shows of its jobs, those that failed included."""
+"""A multirun as a whole: refused before its first job where one cannot run, planned, and collected at its end."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipelines.sweep import collect
+from pipelines import sweep as sweep_module
+from pipelines.sweep import _launch, _with_reason
+from salsa.report.sweep.cells import Cell
 from tests.pipelines.compose import CONF
-
-
-def job(folder: Path, number: int, **result: object) -> None:
-    output = folder / str(number)
-    (output / ".hydra").mkdir(parents=True)
-    (output / ".hydra" / "overrides.yaml").write_text(f"- seed={number}\n")
-    if result:
-        (output / "result.json").write_text(json.dumps({"overrides": [f"seed={number}"], "error": None} | result))
-
-
-def test_jobs_come_in_their_order_and_those_without_a_result_are_missing(tmp_path: Path) -> None:
-    sweep_folder = tmp_path / "sweep"
-    for number in (10, 2):
-        experiment = tmp_path / f"experiment {number}"
-        experiment.mkdir()
-        (experiment / "experiment.json").write_text(json.dumps({"number": number}))
-        job(sweep_folder, number, experiment=str(experiment))
-    job(sweep_folder, 3, experiment=None, error="failed: sft_1")
-    job(sweep_folder, 4)
-    job(sweep_folder, 5, experiment=None)
-    (sweep_folder / "multirun.yaml").touch()
-    sweep = collect(sweep_folder)
-    assert sweep.experiments == [{"number": 2, "overrides": ["seed=2"]}, {"number": 10, "overrides": ["seed=10"]}]
-    assert sweep.missing[0] == ("seed=3", "failed: sft_1")
-    overrides, reason = sweep.missing[1]
-    assert overrides == "seed=4"
-    assert str(sweep_folder / "4") in reason
-    assert len(sweep.missing) == 2
 
 
 def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -45,21 +20,134 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_a_failed_job_is_told_at_the_end_and_by_the_exit_code(tmp_path: Path) -> None:
-    # Values that cannot work end a multirun before its first job; a file that is missing is found by its job.
-    pairs, missing = tmp_path / "pairs.jsonl", tmp_path / "missing.jsonl"
+def planned(outputs: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return command("-m", f"outputs.dir={outputs}", "logger=none", "plan=true", *arguments)
+
+
+def jobs(outputs: Path) -> list[str]:
+    return sorted(path.name for path in outputs.glob("logs/*/*") if path.is_dir())
+
+
+def test_a_bad_value_of_a_later_job_is_told_before_the_first_starts(tmp_path: Path) -> None:
+    done = planned(tmp_path, "policy.kl_coef=.1,-1", "soup.alpha=.5,2")
+    assert done.returncode == 1
+    assert jobs(tmp_path) == []
+    first, second, third, last = done.stderr.strip().splitlines()
+    assert first.startswith("error ")
+    assert first.endswith(
+        "policy.kl_coef=0.1 soup.alpha=2: soup.alpha=2.0: is the weight of SFT2 and must be in [0, 1] (0 is plain PPO)"
+    )
+    assert all("policy.kl_coef must not be negative" in line or "soup.alpha=2.0" in line for line in (second, third))
+    assert last == "3 of 4 jobs cannot run; none was started"
+    assert "to run" not in done.stdout
+
+
+def test_batches_of_jobs_are_checked_together(tmp_path: Path) -> None:
+    done = planned(tmp_path, "policy.kl_coef=.1,-1", "hydra.sweeper.max_batch_size=1")
+    assert done.returncode == 1
+    assert jobs(tmp_path) == []
+    assert "1 of 2 jobs cannot run" in done.stderr
+
+
+def test_what_cannot_be_composed_is_told_by_hydra_once(tmp_path: Path) -> None:
+    done = planned(tmp_path, "policy.init=soup,sft_9")
+    assert done.returncode == 1
+    assert jobs(tmp_path) == []
+    assert done.stderr.count("Invalid value 'sft_9'") == 1
+    assert "1 of 2 jobs cannot run; none was started" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_values_and_files_of_any_job_are_told_before_the_first(tmp_path: Path) -> None:
+    done = planned(tmp_path, "policy.steps=3,???")
+    assert done.returncode == 1
+    assert "no value for policy.steps" in done.stderr
+    pairs = tmp_path / "pairs.jsonl"
     pairs.write_text(json.dumps({"prompt": "why ?", "chosen": "so .", "rejected": "no ."}) + "\n")
-    arguments = ("-m", f"outputs.dir={tmp_path}", "plan=true", "logger=none", "data=files", "judge=reward_model")
-    arguments += ("suite=files",)
-    done = command(*arguments, f"data.preferences=[{missing}],[{pairs}]")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "to run" in done.stdout, "the other job must run"
-    last = done.stdout.strip().splitlines()[-1]
-    assert last.startswith("missing ")
-    assert f"data.preferences=[{missing}]: data.preferences[0]: no file {missing}" in last
-    (table,) = tmp_path.glob("logs/*/table.md")
-    assert f"data.preferences=[{missing}]" in table.read_text()
-    assert command(*arguments, f"data.preferences=[{pairs}]").returncode == 0
+    arguments = ("data=files", "judge=reward_model", "suite=files")
+    done = planned(tmp_path, *arguments, f"data.preferences=[{pairs}],[{tmp_path}/missing.jsonl]")
+    assert done.returncode == 1
+    assert f"data.preferences[0]: no file {tmp_path}/missing.jsonl" in done.stderr
+    assert "1 of 2 jobs cannot run" in done.stderr
+    assert planned(tmp_path, *arguments, f"data.preferences=[{pairs}]").returncode == 0
+
+
+def test_a_sweep_is_planned_as_one_graph(tmp_path: Path) -> None:
+    done = planned(tmp_path, "policy.kl_coef=.1,.2", "soup.alpha=0,.5", "worker=0,1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert jobs(tmp_path) == [], "no job is started"
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith(" ")}
+    # 8 jobs, two workers on each of 4 experiments; alpha = 0 is plain PPO, and "SFT2 alone" does not know alpha.
+    assert rows["base"][:3] == ["8", "1", "1"]
+    assert rows["sft"][:3] == ["16", "2", "2"]
+    assert rows["soup"][1] == "1"
+    assert rows["align"][1] == str(2 * (2 + 2))
+    assert rows["report"][1] == "4"
+    assert "8 jobs ask for" in done.stdout
+    assert "nothing is known yet of the time of: align" in done.stdout
+
+
+def test_why_tells_what_differs_from_what_there_is(tmp_path: Path) -> None:
+    done = planned(tmp_path, "seed=0,1", "why=sft_1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("sft_1") == 2
+    assert "to run; no sft has been made yet" in done.stdout
+    assert "why=nothing: no such stage; give a kind, a fingerprint or one of: base, sft_1" in command(
+        f"outputs.dir={tmp_path}", "why=nothing"
+    ).stdout.replace("\n", " ")
+
+
+def test_the_reason_of_a_job_is_used_where_the_store_knows_none(tmp_path: Path) -> None:
+    cell = Cell(3, {"seed": 1}, "0" * 64, None, "missing", "nobody works on it")
+    assert _with_reason(cell, tmp_path) is cell
+    (tmp_path / "3").mkdir()
+    note = tmp_path / "3" / "result.json"
+    note.write_text(json.dumps({"experiment": None, "overrides": ["seed=1"], "error": "no GPU"}))
+    assert (_with_reason(cell, tmp_path).state, _with_reason(cell, tmp_path).reason) == ("failed", "no GPU")
+    running = Cell(3, {"seed": 1}, "0" * 64, None, "running", "align SALSA is being worked on")
+    assert _with_reason(running, tmp_path) is running
+
+
+class Launcher:
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+    def launch(self, batch: Any, initial_job_idx: int) -> list[str]:
+        if self.error is not None:
+            raise self.error
+        return [f"job {initial_job_idx + number}" for number, _ in enumerate(batch)]
+
+
+def test_a_launcher_that_ends_early_does_not_end_the_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    console = sweep_module.make_console()
+    assert _launch(Launcher(), [["a=1"], ["a=2"]], 3, console) == ["job 3", "job 4"]
+    assert _launch(Launcher(RuntimeError("a worker is gone")), [["a=1"]], 0, console) == []
+    assert _launch(Launcher(SystemExit(0)), [["a=1"]], 0, console) == []
+    printed = capsys.readouterr().out
+    assert "the launcher ended early: RuntimeError: a worker is gone" in printed
+    assert "the launcher ended early, with code 0" in printed
+
+
+@pytest.mark.parametrize("ending", [SystemExit(130), SystemExit(143), KeyboardInterrupt()])
+def test_the_users_own_ending_ends_the_sweep(ending: BaseException) -> None:
+    with pytest.raises(type(ending)):
+        _launch(Launcher(ending), [["a=1"]], 0, sweep_module.make_console())
+
+
+def test_output_that_nobody_reads_ends_the_command_quietly(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "run.py", f"outputs.dir={tmp_path}", "logger=none", "plan=true"],
+        cwd=CONF.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    printed = process.stderr.read()
+    assert process.wait() == 141
+    assert printed == ""
 
 
 @pytest.mark.parametrize("mode", [[], ["-m"]])

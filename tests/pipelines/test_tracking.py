@@ -1,10 +1,12 @@
-"""W&B offline: what is sent is read back from the files of the runs."""
+"""W&B offline: what is sent is read back from the files of the runs. What needs a server is sent to a recorded run."""
 
+import errno
+import logging
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, create_autospec
 
 import pytest
 import wandb
@@ -13,9 +15,16 @@ from pipelines import tracking
 from pipelines.configuration import ConfigurationError
 from pipelines.plan import Stage
 from pipelines.preflight import problems
-from pipelines.tracking import logged_in, mode_of, track
+from pipelines.tracking import TrackedRun, logged_in, mode_of, track, track_sweep
+from salsa.report.sweep import folder as sweeps
+from salsa.report.sweep.table import rows
+from salsa.store.artifact import Artifact, Store
+from salsa.training.interruption import Interrupted
+from salsa.training.loop import fit
 from tests.pipelines.compose import config
 from tests.pipelines.offline_runs import OfflineRun, read_runs
+from tests.report.sweep import factory
+from tests.training.toys import Automatic, batch
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 AUTO = {"name": "wandb", "mode": "auto", "project": "salsa", "entity": None}
@@ -195,18 +204,178 @@ def test_a_failed_stage_finishes_its_run_as_failed(tmp_path: Path) -> None:
     assert sorted((run.name, run.exit_code) for run in read_runs(tmp_path)) == [("sft_1", 1), ("sft_2", 0)]
 
 
+def test_a_failed_stage_sends_an_alert_without_secrets_or_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    error = ValueError(f"GET /home/somebody/x?token={SECRET}\nsecond line")
+    with pytest.raises(ValueError, match="GET"), track(stage("a" * 80), OFFLINE, GROUP, tmp_path):
+        raise error
+    (run,) = read_runs(tmp_path)
+    ((title, text, level),) = run.alerts
+    assert title.startswith("stage failed: aaa")
+    assert len(title) < 64
+    assert text == f"{'a' * 80} {stage('a' * 80).fingerprint}\nValueError: GET ~/x?token=$HF_TOKEN"
+    assert level == "ERROR"
+
+
+@pytest.mark.parametrize(
+    ("error", "levels"),
+    [(OSError(errno.EIO, "the disk hiccups"), ["WARN"]), (SystemExit(0), ["ERROR"]), (Interrupted("SIGTERM"), [])],
+)
+def test_what_may_pass_is_a_warning_and_an_interruption_is_no_failure(
+    error: BaseException, levels: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(type(error)), track(stage(), OFFLINE, GROUP, tmp_path):
+        raise error
+    (run,) = read_runs(tmp_path)
+    assert [level for _, _, level in run.alerts] == levels
+    assert run.exit_code == 1
+
+
+def test_a_resumed_stage_continues_its_curve_at_the_right_step(tmp_path: Path) -> None:
+    def killed(step: int) -> Any:
+        if step == 3:
+            raise Interrupted("killed")
+        return batch(step)
+
+    with pytest.raises(Interrupted), track(stage(), OFFLINE, GROUP, tmp_path) as run:
+        fit(Automatic(), killed, 5, tmp_path / "unfinished", checkpoint_steps=1, loggers=run.loggers)
+    with track(stage(), OFFLINE, GROUP, tmp_path) as run:
+        fit(Automatic(), batch, 5, tmp_path / "unfinished", checkpoint_steps=1, loggers=run.loggers)
+    with track(stage("whole", "reward"), OFFLINE, GROUP, tmp_path) as run:
+        fit(Automatic(), batch, 5, tmp_path / "whole", checkpoint_steps=1, loggers=run.loggers)
+    curves: dict[str, list[list[tuple[int, float]]]] = {}
+    for fragment in read_runs(tmp_path):
+        points = [(row["trainer/global_step"], row["loss"]) for row in fragment.history if "loss" in row]
+        curves.setdefault(fragment.id, []).append(points)
+        assert fragment.axes["*"] == "trainer/global_step"
+    resumed, whole = curves.values()
+    assert [[step for step, _ in fragment] for fragment in resumed] == [[0, 1, 2], [3, 4]]
+    assert [resumed[0] + resumed[1]] == whole
+
+
+def published(store: Store, kind: str, digit: str) -> Artifact:
+    folder = store.temporary(kind, digit * 64)
+    (folder / "model").mkdir()
+    (folder / "model" / "model 1.safetensors").write_bytes(b"weights" * 1000)
+    return store.publish(kind, digit * 64, folder, {"inputs": {}})
+
+
+def recorded_run(offline: bool = False) -> Mock:
+    """Return a run that takes the calls that a real one takes, and remembers them."""
+    run: Mock = create_autospec(wandb.Run, instance=True)
+    run.offline = offline
+    return run
+
+
+def test_lineage_is_inputs_by_name_and_references_to_the_files(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    base, result = published(store, "base", "a"), published(store, "sft", "b")
+    run = recorded_run()
+    TrackedRun(run).published(result, [base, base])
+    run.use_artifact.assert_called_once_with(f"base-{'a' * 32}:{'a' * 64}", type="base")
+    ((artifact,), options) = run.log_artifact.call_args
+    assert (artifact.name, artifact.type, options) == (f"sft-{'b' * 32}", "sft", {"aliases": ["b" * 64]})
+    entries = artifact.manifest.entries
+    assert sorted(entries) == ["manifest.json", "model/model 1.safetensors"]
+    weights = entries["model/model 1.safetensors"]
+    assert weights.ref == result.file("model/model 1.safetensors").as_uri()
+    assert (weights.size, weights.local_path) == (7000, None), "referred to, neither copied nor uploaded"
+    assert artifact.metadata["digest"] == result.manifest["digest"]
+
+
+def test_an_input_that_the_server_does_not_know_is_left_out(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    inputs = [published(store, "base", "a"), published(store, "soup", "c")]
+    run = recorded_run()
+    run.use_artifact.side_effect = ValueError("artifact membership not found")
+    TrackedRun(run).published(published(store, "sft", "b"), inputs)
+    assert run.use_artifact.call_count == 2
+    assert run.log_artifact.call_count == 1
+
+
+def test_a_server_that_is_gone_costs_a_warning_and_one_question(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    inputs = [published(store, "base", "a"), published(store, "soup", "c")]
+    run = recorded_run()
+    run.use_artifact.side_effect = wandb.errors.CommError("timed out")
+    run.log_artifact.side_effect = RuntimeError("no service")
+    with caplog.at_level(logging.WARNING):
+        TrackedRun(run).published(published(store, "sft", "b"), inputs)
+    assert run.use_artifact.call_count == 1
+    assert "CommError: timed out" in caplog.text
+    assert "RuntimeError: no service" in caplog.text
+
+
+def test_offline_and_without_a_tracker_there_is_no_lineage_but_the_manifest(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    base, result = published(store, "base", "a"), published(store, "sft", "b")
+    TrackedRun().published(result, [base])
+    with track(stage(), OFFLINE, GROUP, tmp_path) as run:
+        run.published(result, [base])
+    (kept,) = read_runs(tmp_path)
+    assert kept.exit_code == 0
+    assert b"weights" not in kept.file.read_bytes()
+    assert f"sft-{'b' * 32}".encode() not in kept.file.read_bytes()
+
+
+def test_a_sweep_has_one_summary_run(tmp_path: Path) -> None:
+    cells = factory.sweep({"soup.alpha": [0.0, 1.0], "model": ["llama2", "gemma"]}, missing=[3])
+    sweeps.write(cells, tmp_path / "sweep", "two by two")
+    with track(stage(), OFFLINE, GROUP, tmp_path):
+        pass
+    track_sweep(GROUP, "two by two", cells, tmp_path / "sweep", OFFLINE, tmp_path)
+    first, run = read_runs(tmp_path)
+    assert (run.id, run.group, run.job_type, run.name) == (GROUP[:32], first.group, "sweep", "two by two")
+    assert run.config["swept"] == {"soup.alpha": [0.0, 1.0], "model": ["llama2", "gemma"]}
+    table = run.table("sweep")
+    assert [dict(zip(table["columns"], row, strict=True)) for row in table["data"]] == rows(cells)
+    assert {key.split("/")[1] for row in run.history for key in row if key.startswith("figures/")} == {
+        "over_soup.alpha"
+    }
+    assert {name: run.summary[name] for name in ("cells", "done", "missing")} == {"cells": 4, "done": 3, "missing": 1}
+    title = "sweep ended: 3 of 4 cells, 1 missing"
+    assert run.alerts == [(title, f"{title}\ntwo by two", "WARN")]
+    assert run.exit_code == 0
+
+
+def test_a_sweep_that_cannot_be_sent_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cells = factory.sweep({"soup.alpha": [0.0, 1.0]})
+    track_sweep(GROUP, "title", cells, tmp_path, {"name": "none", "mode": "offline"}, tmp_path / "outputs")
+    assert not (tmp_path / "outputs").exists()
+
+    def broken(self: TrackedRun, *_: Any) -> None:
+        raise RuntimeError("no service")
+
+    monkeypatch.setattr(TrackedRun, "table", broken)
+    with caplog.at_level(logging.WARNING):
+        track_sweep(GROUP, "title", cells, tmp_path, OFFLINE, tmp_path)
+    assert "RuntimeError: no service" in caplog.text
+    assert [run.exit_code for run in read_runs(tmp_path)] == [1]
+
+
 def test_work_goes_on_offline_where_the_server_is_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setattr(tracking, "ONLINE_SECONDS", 1.0)
     wandb.teardown()  # the client reads the environment once
     assert mode_of(AUTO) == "online"
+    started = Mock(wraps=wandb.init)
+    monkeypatch.setattr(wandb, "init", started)
     with track(stage(), AUTO, GROUP, tmp_path) as run:
         run.summary({"loss": 1.0})
-    started = time.perf_counter()
     with track(stage("sft_2"), AUTO, GROUP, tmp_path) as run:
         run.summary({"loss": 2.0})
-    assert time.perf_counter() - started < 1, "the server is asked once a process"
-    kept = [run for run in read_runs(tmp_path) if run.file.parent.name.startswith("offline-run-")]
+    modes = [call.kwargs["mode"] for call in started.call_args_list]
+    assert modes == ["online", "offline", "offline"], "the server is asked once a process"
+    offline = [path.parent for path in tmp_path.rglob("offline-run-*/run-*.wandb")]
+    assert len(offline) == 2
+    kept = sorted((run for folder in offline for run in read_runs(folder)), key=lambda run: run.name)
     assert [(run.name, run.summary["loss"], run.exit_code) for run in kept] == [("sft_1", 1, 0), ("sft_2", 2, 0)]
     wandb.teardown()

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from pipelines.plan import VERSIONS, Plan
-from pipelines.pool import Pool
+from pipelines.pool import Pool, WorkerDied
+from salsa.store.artifact import Store
 from salsa.store.lock import StageLock
-from tests.pipelines.test_runner import execution
+from tests.pipelines.executions import execution
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "tests.pipelines.fake_worker")
@@ -99,15 +100,26 @@ def test_a_broken_pipe_is_not_the_failure_of_a_stage(tmp_path: Path) -> None:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pool]:
     monkeypatch.setattr("pipelines.pool.COMMAND", COMMAND)
-    pool = Pool(2, tmp_path / "logs")
+    pool = Pool([{}, {}], tmp_path / "logs")
     yield pool
     pool.close()
 
 
+def processes(pool: Pool) -> "list[subprocess.Popen[str]]":
+    return [worker.process for worker in pool._workers]
+
+
 def run(pool: Pool, job: dict[str, Any]) -> tuple[dict[str, str], list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
-    state = pool.run(job, events.append, lambda: None)
-    return state, events
+    given_up: list[str] = []
+
+    def give_up(started: dict[str, Any], reason: str, step: int | None) -> None:
+        given_up.append(f"{started['stage']} at {step}: {reason}")
+        store = Store(Path(job["execution"]["outputs"]))
+        store.record_failure(started["kind"], started["fingerprint"], {"error": reason, "run": job["execution"]["run"]})
+
+    state = pool.run(job, events.append, lambda: None, give_up)
+    return state, [*events, *({"event": "given up", "says": text} for text in given_up)]
 
 
 def test_a_stage_of_a_killed_worker_is_done_by_another(pool: Pool, tmp_path: Path) -> None:
@@ -119,15 +131,35 @@ def test_a_stage_of_a_killed_worker_is_done_by_another(pool: Pool, tmp_path: Pat
     assert run(pool, job(tmp_path, "nothing"))[0].keys() <= state.keys()
 
 
+def test_a_stage_that_kills_its_workers_fails_and_the_others_are_done(pool: Pool, tmp_path: Path) -> None:
+    state, events = run(pool, job(tmp_path, "die", "nothing"))
+    assert sorted(state.values()) in (["computed", "failed"], ["failed", "stored"])
+    told = [event["says"] for event in events if event["event"] == "given up"]
+    assert told[0] == "die at 1: the worker process died 2 times at the same place: signal 9 (out of memory?)"
+    assert all(process.poll() is None for process in processes(pool)), "the next job must find workers"
+
+
+def test_a_stage_that_gets_further_each_time_is_resumed_as_often_as_it_takes(pool: Pool, tmp_path: Path) -> None:
+    state, events = run(pool, job(tmp_path, "die_at_each_step"))
+    assert set(state.values()) <= {"computed", "stored"}
+    assert [event["event"] for event in events].count("died") == 4
+
+
+def test_what_ends_a_worker_outside_of_stages_is_told(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "locks").touch()
+    with pytest.raises(WorkerDied, match=r"File exists: .*/locks.*; logs: .*worker_1\.log"):
+        run(pool, job(tmp_path, "nothing"))
+
+
 def test_a_worker_that_cannot_be_written_to_counts_as_dead(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead = pool._processes[0]
+    dead = processes(pool)[0]
     dead.kill()
     dead.wait()
     monkeypatch.setattr(dead, "poll", lambda: None)  # as it is in the moment before the death is known
     state, _ = run(pool, job(tmp_path, "nothing"))
-    assert list(state.values()) == ["computed"]
+    assert set(state.values()) <= {"computed", "stored"}
 
 
 def test_closing_ends_the_workers_side_by_side_and_lets_them_save(pool: Pool, tmp_path: Path) -> None:
@@ -142,11 +174,11 @@ def test_closing_ends_the_workers_side_by_side_and_lets_them_save(pool: Pool, tm
             raise Stopped
 
     with pytest.raises(Stopped):
-        pool.run(job(tmp_path, "train", "sleep"), until_both_work, lambda: None)
+        pool.run(job(tmp_path, "train", "sleep"), until_both_work, lambda: None, lambda *_: None)
     started = time.monotonic()
     pool.close()
     assert time.monotonic() - started < 5
-    assert [process.returncode for process in pool._processes] == [143, 143]
+    assert [process.returncode for process in processes(pool)] == [143, 143]
     assert len(list(tmp_path.glob("unfinished/fake/*/saved"))) == 1
     assert_nothing_is_blamed(tmp_path)
 
@@ -156,16 +188,16 @@ import os, signal, sys
 from pathlib import Path
 import pipelines.pool
 from pipelines.pool import Pool
-from tests.pipelines.test_worker import COMMAND, job
+from tests.pipelines.test_worker import COMMAND, job, processes
 
 def handle(event):
     if event["event"] == "progress":
-        print(*(process.pid for process in pool._processes), flush=True)
+        print(*(process.pid for process in processes(pool)), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 pipelines.pool.COMMAND = COMMAND
-pool = Pool(2, Path(sys.argv[1]) / "logs")
-pool.run(job(Path(sys.argv[1]), "train"), handle, lambda: None)
+pool = Pool([{}, {}], Path(sys.argv[1]) / "logs")
+pool.run(job(Path(sys.argv[1]), "train"), handle, lambda: None, print)
 """
 
 

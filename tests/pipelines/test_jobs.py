@@ -1,0 +1,131 @@
+"""The jobs of a multirun are what Hydra would make of them, only sooner."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pipelines.configuration import Config
+from pipelines.jobs import Composer, Job, plan_jobs
+from pipelines.schema import parse, register
+from tests.pipelines.compose import CONF
+
+OVERRIDES = {
+    "model": ["llama2", "gemma"],
+    "reference@policy": ["sft", "base"],
+    "policy.kl_coef": ["0.1", "0.3"],
+    "opponent.kl_coef": ["${policy.kl_coef}", "2"],
+    "soup.alpha": ["0.25", "1"],
+    "suite.names": ["[single]", "[two_turn,hard]"],
+    "policy.init": ["soup"],
+    "~controls.other": [""],
+    "seed": ["3"],
+}
+
+
+@pytest.fixture(scope="module")
+def master() -> Iterator[tuple[Any, DictConfig]]:
+    register()
+    OmegaConf.register_new_resolver("launch_id", lambda: "test", replace=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=["judge.rounds=200"], return_hydra_config=True)
+        with open_dict(config):
+            config.hydra.overrides.hydra = ["hydra.mode=MULTIRUN"]
+            config.hydra.mode = RunMode.MULTIRUN
+        yield GlobalHydra.instance().config_loader(), config
+
+
+def by_hydra(loader: Any, config: DictConfig, overrides: list[str]) -> Config:
+    cfg = loader.load_sweep_config(config, overrides)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return parse(cfg)
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> list[str]:
+    chosen = draw(st.lists(st.sampled_from(list(OVERRIDES)), unique=True))
+    texts = []
+    for key in chosen:
+        value = draw(st.sampled_from(OVERRIDES[key]))
+        texts.append(f"{key}={value}" if value else key)
+    return texts
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(overrides=jobs())
+def test_a_job_is_composed_as_hydra_does(master: tuple[Any, DictConfig], overrides: list[str]) -> None:
+    loader, config = master
+    assert Composer(loader, config).compose(overrides) == by_hydra(loader, config, overrides)
+
+
+def planned(master: tuple[Any, DictConfig], *overrides: list[str]) -> list[Job]:
+    loader, config = master
+    return plan_jobs([overrides], config, loader, lambda _: None)
+
+
+def test_one_job_leaves_no_trace_in_the_next(master: tuple[Any, DictConfig]) -> None:
+    first, second, third = planned(master, ["policy.kl_coef=0.9"], ["soup.alpha=0.5"], ["policy.kl_coef=0.9"])
+    assert first.experiment is not None
+    assert second.experiment is not None
+    assert third.experiment is not None
+    assert first.experiment.report == third.experiment.report
+    assert first.experiment.report.fingerprint != second.experiment.report.fingerprint
+    assert second.config is not None
+    assert second.config.policy.kl_coef == 0.4
+
+
+def test_the_swept_keys_are_those_that_differ_with_their_types(master: tuple[Any, DictConfig]) -> None:
+    common = ["suite.prompts=8", "worker=0"]
+    one, two = planned(
+        master,
+        [*common, "model=gemma", "soup.alpha=0.5", "suite.names=[single]"],
+        ["suite.prompts=8", "worker=1", "model=llama2", "soup.alpha=1", "suite.names=[hard,single]"],
+    )
+    assert one.keys == {"model": "gemma", "soup.alpha": 0.5, "suite.names": "['single']"}
+    assert two.keys == {"model": "llama2", "soup.alpha": 1, "suite.names": "['hard', 'single']"}
+
+
+def test_workers_are_jobs_of_one_experiment(master: tuple[Any, DictConfig]) -> None:
+    one, two = planned(master, ["worker=0"], ["worker=1"])
+    assert one.experiment is not None
+    assert two.experiment is not None
+    assert one.experiment.report.fingerprint == two.experiment.report.fingerprint
+    assert one.keys == two.keys == {}
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("policy.kl_coef=-1", "policy.kl_coef must not be negative"),
+        ("policy.init=sft_9", "Invalid value 'sft_9'"),
+        ("no.such.key=1", "Could not override 'no.such.key'"),
+        ("policy.steps=???", "no value for policy.steps"),
+        ("soup.alpha=2", "soup.alpha=2.0: is the weight of SFT2"),
+    ],
+)
+def test_a_job_that_cannot_run_says_why_and_the_others_are_planned(
+    master: tuple[Any, DictConfig], override: str, reason: str
+) -> None:
+    good, bad = planned(master, ["seed=1"], [override])
+    assert good.experiment is not None
+    assert bad.experiment is None
+    assert reason in bad.problem
+
+
+def test_a_missing_file_is_the_problem_of_its_job(master: tuple[Any, DictConfig], tmp_path: Path) -> None:
+    arguments = ["data=files", "judge=reward_model", "suite=files"]
+    (job,) = planned(master, [*arguments, f"data.preferences=[{tmp_path}/missing.jsonl]"])
+    assert f"data.preferences[0]: no file {tmp_path}/missing.jsonl" in job.problem
+
+
+def test_nothing_of_hydra_is_left_over() -> None:
+    assert not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN

@@ -33,7 +33,8 @@ from salsa.models.source import UnavailableModelError
 from salsa.store.artifact import Artifact, Store
 from salsa.store.digests import Digests
 from salsa.store.format import StoreFormatError
-from salsa.store.lock import StageLock, working
+from salsa.store.inspection import set_aside
+from salsa.store.lock import working
 from salsa.training.interruption import Interrupted
 
 LOG = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ def _run(cfg: DictConfig, console: Console) -> None:
         computed = _compute(config, experiment, store, console)
         report = store.find("report", experiment.report.fingerprint)
     elif not _multirun():
-        console.print(f"[dim]·[/] all {len(experiment.plan)} stages come from the store")
+        console.print(f"[dim]·[/] {_stored(experiment, store)}")
     if report is None:
         raise JobFailed("the experiment did not reach its report")
     folder = export(report, store.root)
@@ -186,13 +187,20 @@ def _run(cfg: DictConfig, console: Console) -> None:
     _say_how_it_went(config, computed, experiment, console, seconds)
 
 
+def _stored(experiment: Experiment, store: Store) -> str:
+    """Return what to say of an experiment whose report is in the store."""
+    gone = [stage.name for stage in experiment.plan if store.find(stage.kind, stage.fingerprint) is None]
+    if not gone:
+        return f"all {len(experiment.plan)} stages come from the store"
+    return f"the report comes from the store; no longer there, and not needed: {', '.join(gone)}"
+
+
 def _sound_report(experiment: Experiment, store: Store, console: Console) -> Artifact | None:
     """Return the report if it is in the store with the bytes that were published; set a damaged one aside."""
     report = store.find("report", experiment.report.fingerprint)
     if report is None or not (damaged := report.verify()):
         return report
-    with StageLock(store.lock_path(report.kind, report.fingerprint)):
-        place = store.set_aside(report.kind, report.fingerprint, f"damaged: {', '.join(damaged)}")
+    place = set_aside(store, report, damaged)
     shutil.rmtree(exported(report, store.root), ignore_errors=True)
     console.print(f"[yellow]the report is damaged[/] and is made again; what is left of it: {escape(str(place))}")
     return None

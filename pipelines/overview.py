@@ -1,6 +1,6 @@
 """What `plan=true` and `why=` show: the stages of an experiment or a sweep, what they cost, why they would run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from pipelines.forecast import Outlook, State, disk_bytes, survey, unknown_kinds
 from pipelines.plan import Plan, Stage
 from salsa.store.artifact import Store
 from salsa.store.comparison import nearest
+from salsa.store.quantities import shown_duration, shown_size
 
 SHOWN_CHARACTERS = 60
 """Of a value that differs: longer ones are cut in the middle of a sentence."""
@@ -27,8 +28,8 @@ def show_plan(plan: Plan, store: Store, workers: int, console: Console) -> None:
         table.add_row(
             escape(each.stage.name),
             f"{each.state.value}{f' ({escape(each.note)})' if each.note else ''}",
-            "" if stored or each.seconds is None else duration(each.seconds),
-            "" if stored or each.size is None else size(each.size),
+            "" if stored or each.seconds is None else shown_duration(each.seconds),
+            "" if stored or each.size is None else shown_size(each.size),
             each.stage.fingerprint[:16],
         )
     console.print(table)
@@ -56,8 +57,8 @@ def show_sweep(plans: Sequence[Plan], store: Store, workers: int, console: Conso
             str(asked[kind]),
             str(len(of_kind)),
             *(str(count) if count else "" for count in counts),
-            duration(work) if work else "",
-            size(disk) if disk else "",
+            shown_duration(work) if work else "",
+            shown_size(disk) if disk else "",
         )
     console.print(table)
     for each in outlooks:
@@ -112,27 +113,10 @@ def _summary(outlooks: Sequence[Outlook], workers: int) -> str:
     if counts[State.stored] == len(outlooks):
         return text
     work, wall = work_seconds(outlooks), wall_seconds(outlooks, workers)
-    known = f"about {duration(work)} of work, {duration(wall)} with {workers} worker{'s' * (workers != 1)}"
-    text += f"; {known}, {size(disk_bytes(outlooks))} of disk" if work else ""
+    known = f"about {shown_duration(work)} of work, {shown_duration(wall)} with {workers} worker{'s' * (workers != 1)}"
+    text += f"; {known}, {shown_size(disk_bytes(outlooks))} of disk" if work else ""
     unknown = unknown_kinds(outlooks)
     return text + (f"; nothing is known yet of the time of: {', '.join(unknown)}" if unknown else "")
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that people would say it in."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes in a unit in which it has few digits."""
-    units: Iterable[str] = ("B", "kB", "MB", "GB")
-    for unit in units:
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def _shown(value: Any) -> str:

@@ -18,6 +18,7 @@ from pipelines.provenance import code_digest, cpu_seconds, peak_memory_mib, prov
 from pipelines.tracking import track
 from pipelines.work import Execution, Progress, Work
 from salsa.store.artifact import Artifact, Store
+from salsa.store.inspection import set_aside
 from salsa.store.lock import StageLock
 from salsa.training.interruption import Interrupted
 
@@ -134,7 +135,7 @@ class Runner:
             if artifact is not None and identity not in self._sound:
                 damaged = artifact.verify() if self.execution.verify else []
                 if damaged:
-                    self._set_aside(source, damaged)
+                    self._set_aside(source, artifact, damaged)
                     artifact = None
                 else:
                     self._sound.add(identity)
@@ -144,15 +145,14 @@ class Runner:
                 sound = False
         return sound
 
-    def _set_aside(self, stage: Stage, damaged: list[str]) -> None:
-        lock = StageLock(self.store.lock_path(stage.kind, stage.fingerprint))
-        if not lock.try_acquire():
-            return  # Another process has found it broken too.
+    def _set_aside(self, stage: Stage, artifact: Artifact, damaged: list[str]) -> None:
         try:
-            reason = f"damaged: {', '.join(damaged)}"
-            place = self.store.set_aside(stage.kind, stage.fingerprint, reason)
-        finally:
-            lock.release()
+            place = set_aside(self.store, artifact, damaged)
+        except BlockingIOError:
+            return  # Another process has found it broken too, and works on it.
+        if place is None:
+            return
+        reason = f"damaged: {', '.join(damaged)}"
         LOG.warning("%s %s is %s; it is now at %s", stage.name, stage.fingerprint, reason, place)
         self.emit(_event("broken", stage) | {"says": reason, "place": str(place)})
 
@@ -215,7 +215,8 @@ def compute(stage: Stage, plan: Plan, store: Store, execution: Execution, progre
         inputs[role] = artifact
     module = importlib.import_module(f"pipelines.stages.{stage.kind}")
     made_by = provenance(execution)
-    attempts = store.record_attempt(stage.kind, stage.fingerprint, {"code_digest": made_by["code_digest"]})
+    about = {"name": stage.name, "inputs": dict(stage.inputs), "code_digest": made_by["code_digest"]}
+    attempts = store.record_attempt(stage.kind, stage.fingerprint, about)
     folder = store.temporary(stage.kind, stage.fingerprint)
     wall, started, cpu = time.time(), time.monotonic(), cpu_seconds()
     try:

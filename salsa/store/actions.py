@@ -23,7 +23,9 @@ from salsa.store.selection import described, select
 def show_list(args: argparse.Namespace, store: Store) -> int:
     """List artifacts."""
     before = None if args.older_than is None else time.time() - args.older_than
-    chosen = sorted(rows(Lineage(store.artifacts()), args.kind, args.model, before), key=SORTS[args.sort])
+    chosen = sorted(
+        rows(Lineage(store.artifacts(), store.broken()), args.kind, args.model, before), key=SORTS[args.sort]
+    )
     if args.json:
         amount, seconds = total(chosen)
         emit({"artifacts": [asdict(row) for row in chosen], "bytes": amount, "seconds": seconds})

@@ -92,12 +92,12 @@ class Lineage:
                 if (family := self._own_family(identity)) is not None:
                     return family
             above = (other for identity in level for other in self._inputs[identity].values())
-            level = [other for other in dict.fromkeys(above) if other in self.artifacts and other not in seen]
+            level = [other for other in dict.fromkeys(above) if other in self._inputs and other not in seen]
             seen.update(level)
         return None
 
     def _own_family(self, fingerprint: str) -> str | None:
-        if fingerprint in self.unreadable:
+        if fingerprint in self.unreadable or fingerprint not in self.artifacts:
             return None
         config = self.artifacts[fingerprint].manifest.get("config")
         architecture = config.get("architecture") if isinstance(config, dict) else None

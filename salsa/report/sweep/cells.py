@@ -49,7 +49,7 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def swept(cells: Iterable[Cell]) -> list[str]:
@@ -83,11 +83,11 @@ def distinct(cells: Iterable[Cell]) -> Iterator[tuple[Cell, list[int]]]:
 
 
 def count(cells: Sequence[Cell]) -> str:
-    """Return how many cells there are in each state, such as "58 of 60 cells, 1 failed, 1 missing"."""
-    ended = sum(cell.state == "done" for cell in cells)
-    others = [(sum(cell.state == state for cell in cells), state) for state in STATES[1:]]
+    """Return how many experiments there are in each state, such as "57 of 60 experiments, 1 failed, 2 missing"."""
+    once = [cell for cell, _ in distinct(cells)]
+    ended, *others = [(sum(cell.state == state for cell in once), state) for state in STATES]
     parts = [f"{number} {state}" for number, state in others if number]
-    return ", ".join([f"{ended} of {len(cells)} cells", *parts])
+    return ", ".join([f"{ended[0]} of {len(once)} experiments", *parts])
 
 
 def union(experiments: Iterable[Mapping[str, Any]], key: str) -> list[str]:

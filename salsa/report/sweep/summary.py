@@ -1,7 +1,7 @@
 """A sweep at a glance: a row an experiment, for the terminal and as Markdown. No NumPy: it must be fast."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group
@@ -59,7 +59,8 @@ def rate(name: str) -> Quantity:
 def terminal(cells: Sequence[Cell]) -> Group:
     """Return what the terminal shows: at most a screen, with the state of what is missing and the notes on the rest."""
     shown_cells, left_out = _screenful(cells)
-    parts: list[Any] = [TerminalTable(_grid(shown_cells, cells, details=False))]
+    selected = f"; the {len(shown_cells)} best by the judge" if left_out else ""
+    parts: list[Any] = [TerminalTable(_grid(f"{count(cells)}{selected}", shown_cells, cells, details=False))]
     if left_out:
         parts.append(Text(f"… {left_out} more in table.md", "dim"))
     missing = [cell for cell, _ in distinct(cells) if cell.state != "done"]
@@ -78,9 +79,9 @@ def terminal(cells: Sequence[Cell]) -> Group:
 
 def markdown(cells: Sequence[Cell], title: str, figures: Sequence[str] = ()) -> str:
     """Return the table as Markdown, with the reasons of what is missing, the `figures` beside it, and fingerprints."""
-    main = _grid(cells, cells, details=True)
+    main = _grid("Experiments", cells, cells, details=True)
     missing = [cell for cell, _ in distinct(cells) if cell.state != "done"]
-    parts = [f"# {escape(title)}", f"{count(cells)}.", to_markdown(replace(main, title="Experiments")).rstrip()]
+    parts = [f"# {escape(title)}", f"{count(cells)}.", to_markdown(main).rstrip()]
     if missing:
         lines = [f"- {escape(cell.label)}: {cell.state}. {escape(_reason(cell))}".rstrip() for cell in missing]
         parts += ["## Without a result", "\n".join(lines)]
@@ -126,11 +127,10 @@ def _screenful(cells: Sequence[Cell]) -> tuple[list[Cell], int]:
     scores = [(quantity.of(cell.experiment).value, cell) for cell in once if cell.experiment is not None]
     known = [(score, cell) for score, cell in scores if score is not None]
     best = [cell for _, cell in sorted(known, key=lambda pair: -pair[0])[:_BEST]]
-    chosen = best or once[:_BEST]
-    return chosen, len(once) - len(chosen)
+    return best, len(once) - len(best)
 
 
-def _grid(shown_cells: Sequence[Cell], cells: Sequence[Cell], *, details: bool) -> Grid:
+def _grid(title: str, shown_cells: Sequence[Cell], cells: Sequence[Cell], *, details: bool) -> Grid:
     """Return the table of some of a sweep's cells.
 
     `details` adds what the terminal has no room for: opponent, anchors, reward-model score, replies, alignment tax.
@@ -139,7 +139,7 @@ def _grid(shown_cells: Sequence[Cell], cells: Sequence[Cell], *, details: bool) 
     apart = 0 < len(keys) <= _KEY_COLUMNS
     done = [cell.experiment for cell in cells if cell.experiment is not None]
     quantities = _quantities(done, details)
-    incomplete = any(cell.state != "done" for cell in cells)
+    incomplete = any(cell.state != "done" for cell in shown_cells)
     rows = []
     for cell, _ in distinct(shown_cells):
         names = [shown(cell.keys[key]) if key in cell.keys else "–" for key in keys] if apart else [cell.label]
@@ -155,8 +155,7 @@ def _grid(shown_cells: Sequence[Cell], cells: Sequence[Cell], *, details: bool) 
     better = [quantity.better if one_judge else None for quantity in quantities]
     named = len(columns) - len(quantities) - incomplete
     marked = mark_best(rows, [*[None] * named, *better, *[None] * incomplete])
-    selected = f", the {len(shown_cells)} best" if len(shown_cells) < len(list(distinct(cells))) and done else ""
-    return Grid(f"{count(cells)}{selected}", _caption(done), columns, marked, keys=named)
+    return Grid(title, _caption(done), columns, marked, keys=named)
 
 
 def _quantities(done: Sequence[Mapping[str, Any]], details: bool) -> list[Quantity]:

@@ -35,6 +35,7 @@ from salsa.store.digests import Digests
 from salsa.store.format import StoreFormatError
 from salsa.store.inspection import set_aside
 from salsa.store.lock import working
+from salsa.store.manifest import MANIFEST
 from salsa.training.interruption import Interrupted
 
 LOG = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ def _run(cfg: DictConfig, console: Console) -> None:
         console.print(f"[dim]·[/] {_stored(experiment, store)}")
     if report is None:
         raise JobFailed("the experiment did not reach its report")
-    folder = export(report, store.root)
+    folder = export(report, store)
     _leave_result(folder)
     seconds = time.monotonic() - started
     if _multirun():
@@ -303,14 +304,15 @@ def exported(report: Artifact, root: Path) -> Path:
     return root / "experiments" / report.fingerprint[:16]
 
 
-def export(report: Artifact, root: Path) -> Path:
+def export(report: Artifact, store: Store) -> Path:
     """Copy a report out of the store to `experiments/<fingerprint>`, where people look; return that folder."""
-    folder = exported(report, root)
+    folder = exported(report, store.root)
     if (folder / "experiment.json").is_file():
         return folder
-    partial = folder.with_name(f".{folder.name}-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(report.path, partial, ignore=shutil.ignore_patterns("manifest.json"))
+    store.clean_temporary()  # of what a kill here has left
+    partial = store.temporary(report.kind, report.fingerprint)
+    shutil.copytree(report.path, partial, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         partial.rename(folder)
     except OSError:

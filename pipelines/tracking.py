@@ -185,14 +185,15 @@ def track_sweep(
 
 
 def _send_sweep(tracked: TrackedRun, cells: "Sequence[Cell]", folder: Path) -> None:
-    from salsa.report.sweep.cells import STATES
+    from salsa.report.sweep.cells import STATES, distinct
     from salsa.report.sweep.table import columns, rows
 
     tracked.table("sweep", list(columns(cells)), [list(row.values()) for row in rows(cells)])
     pictures = sorted(folder.glob("over_*.png"))
     if pictures:
         tracked.images(pictures)
-    tracked.summary({"cells": len(cells)} | {state: sum(cell.state == state for cell in cells) for state in STATES})
+    states = [cell.state for cell, _ in distinct(cells)]
+    tracked.summary({"experiments": len(states)} | {state: states.count(state) for state in STATES})
 
 
 def _alert_failure(run: Any, stage: Stage, error: BaseException) -> None:

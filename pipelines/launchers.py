@@ -3,11 +3,14 @@
 import atexit
 import logging
 import os
+import signal
 import sys
 import traceback
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 RAY = "hydra_plugins.hydra_ray_launcher"
 SUBMITIT = "hydra_plugins.hydra_submitit_launcher"
@@ -26,11 +29,22 @@ _RAY_ENVIRONMENT = {"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 _failed = False
 
 
-def prepare(target: str) -> None:
-    """Set what the launcher of that class reads from the environment when it is imported, unless the user has."""
-    if target.startswith(f"{RAY}."):
-        for name, value in _RAY_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+def prepare(launcher: DictConfig) -> None:
+    """Start what the launcher of that configuration needs, before its jobs; end with a sentence if it cannot start.
+
+    Ray answers SIGTERM by crashing, and leaves processes behind; Ctrl-C it survives, so SIGTERM is made to be Ctrl-C.
+    """
+    if not launcher._target_.startswith(f"{RAY}."):
+        return
+    for name, value in _RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    arguments = OmegaConf.to_container(launcher.ray.init, resolve=True)
+    assert isinstance(arguments, dict)
+    try:
+        import_module("ray").init(**{str(key): value for key, value in arguments.items()})
+    except (ConnectionError, ValueError, RuntimeError, TypeError) as error:
+        sys.exit(f"error hydra.launcher.ray.init: {error}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def missing_extra(target: str) -> str:

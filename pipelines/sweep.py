@@ -118,11 +118,6 @@ def _collect(jobs: Sequence[Job], sweep: Path, logs: Path, console: Console) -> 
     cells = [_with_reason(cell, logs) for cell in load(sweep)]
     write(cells, sweep, _title(jobs))
     console.print(terminal(cells))
-    for cell in cells:
-        if cell.state == "failed":
-            console.print(
-                f"[bold red]failed[/] job {cell.job + 1} ({escape(cell.label)}): {escape(cell.reason)}", soft_wrap=True
-            )
     console.print(f"the sweep's tables and figures: [bold]{escape(str(sweep))}[/]", soft_wrap=True)
     return cells
 

@@ -35,8 +35,8 @@ MODES = {
 ONLINE_SECONDS = 30.0
 FINISH_SECONDS = 300
 """How long the end of a run waits for uploads, unless WANDB_FINISH_TIMEOUT is set; `wandb sync` sends the rest."""
-TITLE_CHARACTERS, ALERT_CHARACTERS = 63, 300
-"""Of an alert: W&B's limit for the title, and ours for the text of an error."""
+TITLE_CHARACTERS, ALERT_CHARACTERS, ALERT_LINES = 63, 300, 5
+"""Of an alert: W&B's limit for the title, and ours for the text about an error and for how many errors are told."""
 SECRETS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 """How names of environment variables end whose values are nobody else's business."""
 SECRET_CHARACTERS = 8
@@ -176,12 +176,18 @@ def track_sweep(
         _send_sweep(TrackedRun(run), cells, folder)
         ended = f"sweep ended: {count(cells)}"
         level = "INFO" if all(cell.state == "done" for cell in cells) else "WARN"
-        run.alert(_title(ended), _public(f"{ended}\n{title}"), level=level)
+        run.alert(_title(ended), "\n".join([title, *_reasons(cells)]), level=level)
         failed = False
     except Exception as error:  # the client's errors have no common class
         LOG.warning("the sweep could not be sent to W&B: %s: %s", type(error).__name__, error)
     finally:
         _finish(failed)
+
+
+def _reasons(cells: "Sequence[Cell]") -> list[str]:
+    """Return a line about each of the first cells without a result."""
+    missing = [cell for cell in cells if cell.state != "done"][:ALERT_LINES]
+    return [_public(f"{cell.state} {cell.label}: {cell.reason}")[:ALERT_CHARACTERS] for cell in missing]
 
 
 def _send_sweep(tracked: TrackedRun, cells: "Sequence[Cell]", folder: Path) -> None:

@@ -19,7 +19,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, RULE, PAPER = "#24292f", "#d5dae0", "#ffffff"
 GREY = "#7d8590"
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -69,7 +69,7 @@ def write_all(experiment: Mapping[str, Any], folder: Path) -> list[Path]:
 def to_png(figure: Figure, dots_per_inch: int = 160) -> bytes:
     """Return a figure as PNG without date or version, so that the bytes depend on the picture alone."""
     data = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(data, format="png", dpi=dots_per_inch, metadata={"Software": None})
     return data.getvalue()
 
@@ -77,7 +77,7 @@ def to_png(figure: Figure, dots_per_inch: int = 160) -> bytes:
 def to_svg(figure: Figure) -> str:
     """Return a figure as SVG without date, with names that depend on the picture alone."""
     data = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(data, format="svg", metadata={"Date": None, "Creator": None})
     return data.getvalue()
 
@@ -109,8 +109,8 @@ def curves(experiment: Mapping[str, Any]) -> Figure | None:
     looks = _looks(experiment["rows"])
     across = min(3, len(panels))
     down = -(-len(panels) // across)
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(3.5 * across, 2.55 * down + 0.45)
+    with matplotlib.rc_context(STYLE):
+        figure = empty_figure(3.5 * across, 2.55 * down + 0.45)
         axes = figure.subplots(down, across, squeeze=False).ravel()
         for axis, (title, unit, pick) in zip(axes, panels, strict=False):
             axis.set_title(title)
@@ -169,8 +169,8 @@ def scores(experiment: Mapping[str, Any]) -> Figure | None:
     judge = experiment["judge"]
     looks = _looks(rows)
     colours = [COLOURS[looks[row["name"]] % len(COLOURS)] if row["name"] in looks else GREY for row in rows]
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(1.6 + 2.3 * len(suites), 0.95 + 0.3 * len(rows))
+    with matplotlib.rc_context(STYLE):
+        figure = empty_figure(1.6 + 2.3 * len(suites), 0.95 + 0.3 * len(rows))
         axes = figure.subplots(1, len(suites), squeeze=False, sharex=True, sharey=True).ravel()
         for axis, suite in zip(axes, suites, strict=True):
             axis.set_title(suite)
@@ -212,8 +212,8 @@ def calibration(experiment: Mapping[str, Any]) -> Figure | None:
     predicted, observed, counts = ([each[key] for each in bins] for key in ("predicted", "observed", "count"))
     # Confidences in the preferred reply of a pair begin at one half; probabilities of a fixed reply at zero.
     start = 0.5 if min(predicted) >= 0.5 else 0.0
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(3.8, 4.3)
+    with matplotlib.rc_context(STYLE):
+        figure = empty_figure(3.8, 4.3)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=DASHES[2], label="perfect calibration")
         upper.plot(predicted, observed, "o-", color=COLOURS[0], linewidth=1.6, markersize=5, label="reward model")
@@ -236,7 +236,7 @@ def _summary(report: Mapping[str, Any]) -> str:
     return "\n".join(part for part in shown if part)
 
 
-def _figure(width: float, height: float) -> Figure:
+def empty_figure(width: float, height: float) -> Figure:
     """Return an empty figure, sizes in inches, drawn by Agg without any window or global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)

@@ -143,30 +143,42 @@ def test_a_sweep_shares_its_stages_and_ends_in_one_table(first: tuple[Path, str]
     # New: at .4 the two arms that alpha = 0 makes plain PPO are there already; "ref SFT2" too. At .1: PPO, SALSA at
     # .5, ref SFT2 and start+ref soup.
     assert after["align"] - before["align"] == 4
-    assert "the sweep's table" in printed
-    table = next((outputs / "logs").glob("*/table.csv")).read_text()
-    assert "policy.kl_coef=0.1" in table
+    assert "the sweep's tables and figures" in printed
+    (sweep,) = (outputs / "sweeps").iterdir()
+    with (sweep / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["soup.alpha"], row["policy.kl_coef"]) for row in rows} == {
+        (alpha, kl) for alpha in ("0.0", "0.5") for kl in ("0.4", "0.1")
+    }
+    assert len(rows) == 4 * 3, "a row for each experiment and suite, and one for the mean over suites"
+    assert {row["state"] for row in rows} == {"done"}
+    assert {"over_policy.kl_coef.svg", "over_soup.alpha.png", "table.parquet"} <= {path.name for path in sweep.iterdir()}
 
 
 def test_a_failed_job_of_a_sweep_is_missing_in_its_table(first: tuple[Path, str]) -> None:
     outputs = first[0]
-    earlier = set(outputs.glob("logs/*"))
+    earlier, sweeps = set(outputs.glob("logs/*")), set(outputs.glob("sweeps/*"))
     arguments = ["-m", f"outputs.dir={outputs}", "logger=none", "sft.optimiser.learning_rate=1e30,6e-3"]
     done = command(*arguments, check=False)
     assert done.returncode == 1
-    assert re.search("failed: (sft_2, )?sft_1", done.stdout)
+    at_once = r"✗ sft_[12] +failed +job 1 of 2 \(sft.optimiser.learning_rate=1e\+30\): "
+    assert re.search(at_once, done.stdout)
     assert "Traceback" not in done.stdout + done.stderr
-    assert "1 experiments" in done.stdout
-    (missing,) = [line for line in done.stdout.splitlines() if line.startswith("missing ")]
-    assert "learning_rate=1e+30" in missing
+    assert "failed sft.optimiser.learning_rate=1e+30: sft_" in done.stdout, "and again at the end"
     (folder,) = set(outputs.glob("logs/*")) - earlier
-    table = (folder / "table.md").read_text()
-    assert "SALSA" in table
-    assert "learning_rate=1e+30" in table
+    assert "Traceback" in (folder / "0" / "run.log").read_text(), "the job's log has it"
+    (sweep,) = set(outputs.glob("sweeps/*")) - sweeps
+    with (sweep / "table.csv").open() as file:
+        states = {row["sft.optimiser.learning_rate"]: row["state"] for row in csv.DictReader(file)}
+    assert states == {"1e+30": "failed", "0.006": "done"}
+    # The failure stands: the same sweep, later, tells it again and trains nothing.
+    assert command(*arguments, check=False).returncode == 1
+    third = command(*arguments, check=False)
+    assert "failed 2 times alike at the same step, not tried again" in third.stdout
 
 
 def test_a_failing_stage_is_named_and_the_command_fails(tmp_path: Path) -> None:
     done = command(f"outputs.dir={tmp_path}", "logger=none", "sft.optimiser.learning_rate=1e30", check=False)
     assert done.returncode == 1
-    assert re.search("failed: (sft_2, )?sft_1", done.stdout)
+    assert re.search("failed: sft_[12]: .*stages are blocked by it", done.stdout)
     assert "Traceback" not in done.stdout

@@ -249,11 +249,11 @@ def test_a_resumed_stage_continues_its_curve_at_the_right_step(tmp_path: Path) -
     curves: dict[str, list[list[tuple[int, float]]]] = {}
     for fragment in read_runs(tmp_path):
         points = [(row["trainer/global_step"], row["loss"]) for row in fragment.history if "loss" in row]
-        curves.setdefault(fragment.id, []).append(points)
+        curves.setdefault(fragment.job_type, []).append(points)
         assert fragment.axes["*"] == "trainer/global_step"
-    resumed, whole = curves.values()
-    assert [[step for step, _ in fragment] for fragment in resumed] == [[0, 1, 2], [3, 4]]
-    assert [resumed[0] + resumed[1]] == whole
+    first, second = sorted(curves["sft"])
+    assert [[step for step, _ in fragment] for fragment in (first, second)] == [[0, 1, 2], [3, 4]]
+    assert [first + second] == curves["reward"]
 
 
 def published(store: Store, kind: str, digit: str) -> Artifact:
@@ -337,9 +337,9 @@ def test_a_sweep_has_one_summary_run(tmp_path: Path) -> None:
     assert {key.split("/")[1] for row in run.history for key in row if key.startswith("figures/")} == {
         "over_soup.alpha"
     }
-    assert {name: run.summary[name] for name in ("cells", "done", "missing")} == {"cells": 4, "done": 3, "missing": 1}
-    title = "sweep ended: 3 of 4 cells, 1 missing"
-    assert run.alerts == [(title, f"{title}\ntwo by two", "WARN")]
+    assert [run.summary[name] for name in ("experiments", "done", "failed", "missing")] == [4, 3, 0, 1]
+    text = "two by two\nmissing soup.alpha=1 model=gemma: job 3 was killed"
+    assert run.alerts == [("sweep ended: 3 of 4 experiments, 1 missing", text, "WARN")]
     assert run.exit_code == 0
 
 

@@ -96,13 +96,15 @@ def test_what_is_removed_while_it_is_listed_is_left_out(store: Store) -> None:
 def test_the_family_is_the_nearest_that_a_configuration_names(store: Store) -> None:
     place(store, 1, kind="base", config={"architecture": {"family": "gemma"}})
     place(store, 2, {"base": 1})
-    place(store, 3, {"base": 1, "model": 2}, kind="judge")
+    place(store, 3, {"model": 2}, kind="judge")
     place(store, 4, {"judge": 3}, kind="report", config={"model": "mistral"})
     place(store, 5, kind="base", config={"source": "hub", "name": "owner/name"})
     place(store, 6, {"base": 7})
     lineage = Lineage(store.artifacts())
     families = [lineage.family(numbered(number)) for number in range(1, 7)]
     assert families == ["gemma", "gemma", "gemma", "mistral", None, None]
+    store.set_aside("sft", numbered(2), "damaged")
+    assert Lineage(store.artifacts(), store.broken()).family(numbered(3)) == "gemma"
 
 
 def test_what_was_set_aside_still_needs_what_it_was_made_from(store: Store) -> None:

@@ -11,9 +11,9 @@ COMPLETE, ERROR, INCOMPLETE = 0, 1, 3
 """Exit codes."""
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand to the parser of `salsa`, and return its own."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand to the subparsers of `salsa`."""
+    parser = subparsers.add_parser(
         "sweep",
         help="collect a sweep into one table, also while it runs",
         description="Collects a sweep (python run.py -m ...) from the store: prints its table, and writes tables and "
@@ -24,8 +24,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--outputs", type=Path, default=Path("outputs"), help="where sweeps are looked for (default: outputs)"
     )
     parser.add_argument("--json", action="store_true", help="print the tidy table as JSON instead")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,9 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from salsa.report.figures import _STYLE as STYLE
-from salsa.report.figures import COLOURS, DASHES, GREY, MARKERS
-from salsa.report.figures import _figure as empty_figure
+from salsa.report.figures import COLOURS, DASHES, GREY, MARKERS, STYLE, empty_figure
 from salsa.report.sweep.cells import REPEATS, Cell, is_number, row_of, shown
 from salsa.report.sweep.lines import Line, Pick, Point, mean_of_lines, of_key
 
@@ -226,7 +224,7 @@ def _explanation(drawn: Sequence[Line], key: str, level: float) -> str:
     repeats = max(len(line.repeats) for line in drawn)
     if repeats > 1:
         return f"Bold: mean of {repeats} repeats, band: its {level:.0%} Student t interval; thin: each repeat."
-    band = "Bars" if key in REPEATS else "Bands"
+    band = "Bars" if key in REPEATS else "Bands and bars"
     return (
         f"{band}: {level:.0%} intervals, from resampling questions by cluster; they hold for these trained models only."
     )

@@ -76,8 +76,6 @@ def read(folder: Path) -> dict[str, Any]:
         entries = [
             {name: entry[name] for name in ("job", "keys", "fingerprint", "overrides")} for entry in record["cells"]
         ]
-    except FileNotFoundError:
-        raise
     except (ValueError, KeyError, TypeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(

@@ -1,80 +1,73 @@
 """A sweep at a glance: a row an experiment, for the terminal and as Markdown. No NumPy: it must be fast."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group
 from rich.text import Text
 
 from salsa.report.grid import Cell as Entry
-from salsa.report.grid import Column, Grid, mark_best, measured, to_markdown
+from salsa.report.grid import Column, Grid, mark_best, to_markdown
 from salsa.report.markup import escape, shorten, visible
-from salsa.report.schema import METRICS, POOLED, Metric
-from salsa.report.sweep.cells import Cell, count, distinct, numeric, rate_columns, row_of, shown, swept, union
-from salsa.report.tables import kl_cell, suite_cell, win_cell
+from salsa.report.sweep import repeats
+from salsa.report.sweep.cells import Cell, count, distinct, numeric, shown, swept
+from salsa.report.sweep.quantities import DASH, everything, judge, one_judge, principal, rate
 from salsa.report.terminal import TerminalTable
 
 SCREEN = 20
 """Most experiments that the terminal shows; of more, the best."""
 _BEST = 12
-_SENTENCES = 5
+_LINES = 5
 """Most reasons, and most warnings, that the terminal shows."""
 _KEY_COLUMNS = 4
 """Of more swept keys, all stand in one column."""
 _HEAT = 12
 """Most values of a key in a table of key by key."""
 _REASON = 300
-_DASH = Entry("–", tone="missing")
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A column of the table: its heading, what makes a value the best (None: nothing), and where a value is found."""
-
-    column: Column
-    better: Metric | None
-    of: Callable[[Mapping[str, Any]], Entry]
-
-
-def judge(role: str, heading: str, group: str) -> Quantity:
-    """Return the judge's score of the policy or the opponent over all suites."""
-    return Quantity(
-        Column(heading, group),
-        METRICS["judge"] if role == "policy" else None,
-        lambda experiment: _of_role(experiment, role, lambda row: suite_cell(row, POOLED, "judge")),
-    )
-
-
-def rate(name: str) -> Quantity:
-    """Return the policy's win rate over all suites against the opponent, or against the model of that name."""
-
-    def of(experiment: Mapping[str, Any]) -> Entry:
-        against = next((model for model, column in rate_columns(experiment).items() if column == name), None)
-        return _DASH if against is None else _of_policy(experiment, lambda row: win_cell(row, POOLED, against))
-
-    return Quantity(Column(f"vs {name}", "policy's win rate, %"), METRICS["win_rate"], of)
 
 
 def terminal(cells: Sequence[Cell]) -> Group:
-    """Return what the terminal shows: at most a screen, with the state of what is missing and the notes on the rest."""
-    shown_cells, left_out = _screenful(cells)
-    selected = f"; the {len(shown_cells)} best by the judge" if left_out else ""
-    parts: list[Any] = [TerminalTable(_grid(f"{count(cells)}{selected}", shown_cells, cells, details=False))]
-    if left_out:
-        parts.append(Text(f"… {left_out} more in table.md", "dim"))
+    """Return what the terminal shows: about a screen, with the state of what is missing and the notes on the rest.
+
+    Of many experiments it shows the means over repeats if there are, because the best one of many trainings is the
+    luckiest; else those with the best judge scores.
+    """
     missing = [cell for cell, _ in distinct(cells) if cell.state != "done"]
-    parts += [
-        Text.assemble((cell.state, "bold red"), f" {cell.label}: {_reason(cell)}") for cell in missing[:_SENTENCES]
-    ]
-    if len(missing) > _SENTENCES:
-        parts.append(Text(f"… {len(missing) - _SENTENCES} more without a result in table.md", "dim"))
+    parts = _tables(cells)
+    parts += [Text.assemble((cell.state, "bold red"), f" {cell.label}: {_reason(cell)}") for cell in missing[:_LINES]]
+    parts += _more(len(missing) - _LINES, "more without a result")
     parts += [Text(note, "yellow") for note in _notes(cells)]
     warnings = _warnings(cells)
-    parts += [Text(f"Warning: {warning}", "red") for warning in warnings[:_SENTENCES]]
-    if len(warnings) > _SENTENCES:
-        parts.append(Text(f"… {len(warnings) - _SENTENCES} more warnings in table.md", "dim"))
-    return Group(*parts)
+    parts += [Text(f"Warning: {warning}", "red") for warning in warnings[:_LINES]]
+    return Group(*parts, *_more(len(warnings) - _LINES, "more warnings"))
+
+
+def _tables(cells: Sequence[Cell]) -> list[Any]:
+    once = [cell for cell, _ in distinct(cells)]
+    means = repeats.grid(cells)
+    if len(once) <= SCREEN:
+        tables = [_grid(count(cells), once, cells, details=False), *([] if means is None else [means])]
+        return [TerminalTable(table) for table in tables]
+    if means is not None:
+        best = replace(means, rows=means.rows[:SCREEN])
+        left_out = _more(len(means.rows) - len(best.rows), "more means")
+        return [Text(count(cells), "bold"), TerminalTable(best), *left_out, *_more(len(once), "experiments")]
+    chosen = _best(once)
+    title = f"{count(cells)}{f'; the {len(chosen)} best by the judge' if chosen else ''}"
+    return [TerminalTable(_grid(title, chosen, cells, details=False)), *_more(len(once) - len(chosen), "more")]
+
+
+def _more(number: int, what: str) -> list[Text]:
+    return [Text(f"… {number} {what} in table.md", "dim")] if number > 0 else []
+
+
+def _best(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells with the highest judge scores, in the order of these."""
+    score = judge("policy").of
+    scores = [(score(cell.experiment).value, cell) for cell in cells if cell.experiment is not None]
+    known = [(value, cell) for value, cell in scores if value is not None]
+    return [cell for _, cell in sorted(known, key=lambda pair: -pair[0])[:_BEST]]
 
 
 def markdown(cells: Sequence[Cell], title: str, figures: Sequence[str] = ()) -> str:
@@ -87,6 +80,8 @@ def markdown(cells: Sequence[Cell], title: str, figures: Sequence[str] = ()) -> 
         parts += ["## Without a result", "\n".join(lines)]
     parts += _repeated(cells)
     parts += list(_notes(cells)) + [f"Warning: {escape(text)}" for text in _warnings(cells)]
+    means = repeats.grid(cells)
+    parts += [] if means is None else [to_markdown(means).rstrip()]
     parts += [to_markdown(heat).rstrip() for heat in heats(cells)]
     parts += [f"![{escape(name)}]({name})" for name in figures]
     parts.append(to_markdown(_fingerprints(cells)).rstrip())
@@ -107,27 +102,15 @@ def heats(cells: Sequence[Cell]) -> list[Grid]:
     columns = [Column(keys[0], left=True), *(Column(shown(value), keys[1]) for value in across)]
     result = []
     for title, quantity in (
-        ("Judge score of the policy", judge("policy", "", "")),
+        ("Judge score of the policy", judge("policy")),
         ("Policy's win rate against the opponent, %", rate("opponent")),
     ):
         rows = []
         for value in down:
-            entries = [quantity.of(found[value, other]) if (value, other) in found else _DASH for other in across]
+            entries = [quantity.of(found[value, other]) if (value, other) in found else DASH for other in across]
             rows.append([Entry(shown(value), tone="name"), *entries])
         result.append(Grid(f"{title}: {keys[0]} by {keys[1]}", "", columns, rows))
     return result
-
-
-def _screenful(cells: Sequence[Cell]) -> tuple[list[Cell], int]:
-    """Return the cells that the terminal shows, and how many experiments it does not."""
-    once = [cell for cell, _ in distinct(cells)]
-    if len(once) <= SCREEN:
-        return once, 0
-    quantity = judge("policy", "", "")
-    scores = [(quantity.of(cell.experiment).value, cell) for cell in once if cell.experiment is not None]
-    known = [(score, cell) for score, cell in scores if score is not None]
-    best = [cell for _, cell in sorted(known, key=lambda pair: -pair[0])[:_BEST]]
-    return best, len(once) - len(best)
 
 
 def _grid(title: str, shown_cells: Sequence[Cell], cells: Sequence[Cell], *, details: bool) -> Grid:
@@ -138,80 +121,23 @@ def _grid(title: str, shown_cells: Sequence[Cell], cells: Sequence[Cell], *, det
     keys = swept(cells)
     apart = 0 < len(keys) <= _KEY_COLUMNS
     done = [cell.experiment for cell in cells if cell.experiment is not None]
-    quantities = _quantities(done, details)
+    quantities = everything(done) if details else principal(done)
     incomplete = any(cell.state != "done" for cell in shown_cells)
     rows = []
     for cell, _ in distinct(shown_cells):
         names = [shown(cell.keys[key]) if key in cell.keys else "–" for key in keys] if apart else [cell.label]
         row = [Entry(name, tone="name", source=cell.fingerprint) for name in names]
-        row += [_DASH if cell.experiment is None else _dashed(each.of(cell.experiment)) for each in quantities]
+        row += [DASH if cell.experiment is None else each.of(cell.experiment) for each in quantities]
         if incomplete:
             row.append(Entry(cell.state, tone="" if cell.state == "done" else "missing"))
         rows.append(row)
     columns = [Column(key, left=True) for key in (keys if apart else ["settings"])]
     columns += [quantity.column for quantity in quantities]
     columns += [Column("state", left=True)] if incomplete else []
-    one_judge = len({each["judge"]["name"] for each in done}) == 1
-    better = [quantity.better if one_judge else None for quantity in quantities]
+    better = [quantity.metric if quantity.competing and one_judge(done) else None for quantity in quantities]
     named = len(columns) - len(quantities) - incomplete
     marked = mark_best(rows, [*[None] * named, *better, *[None] * incomplete])
     return Grid(title, _caption(done), columns, marked, keys=named)
-
-
-def _quantities(done: Sequence[Mapping[str, Any]], details: bool) -> list[Quantity]:
-    judges = " / ".join(dict.fromkeys(f"{each['judge']['name']}, {each['judge']['unit']}" for each in done)) or "judge"
-    rates = dict.fromkeys(name for each in done for name in rate_columns(each).values()) or {"opponent": None}
-    anchors = union(done, "anchors")
-    found = [judge("policy", "policy", judges)]
-    if details:
-        found.append(judge("opponent", "opponent", judges))
-    found += [rate(name) for name in rates]
-    if not details:
-        return found + [_divergence(anchor, short=True) for anchor in anchors[:1]]
-    found += [_divergence(anchor, short=False) for anchor in anchors]
-    found += [_reply(name) for name in ("reward", "length", "unfinished")]
-    return found + [_tax(name) for name in ("recall", "perplexity")]
-
-
-def _divergence(anchor: str, *, short: bool) -> Quantity:
-    def of(row: Mapping[str, Any]) -> Entry:
-        if not short:
-            return kl_cell(row, anchor)
-        return measured(row["kl"].get(anchor, {}).get("k1"), METRICS["k1"])
-
-    heading = f"KL to {anchor}" if short else f"KL to {anchor}, k1 (k3)"
-    return Quantity(Column(heading), None, lambda experiment: _of_policy(experiment, of))
-
-
-def _reply(name: str) -> Quantity:
-    metric = METRICS[name]
-    return Quantity(
-        Column(f"{metric.label}, {metric.unit}"),
-        metric,
-        lambda experiment: _of_policy(experiment, lambda row: suite_cell(row, POOLED, name)),
-    )
-
-
-def _tax(name: str) -> Quantity:
-    metric = METRICS[name]
-    return Quantity(
-        Column(", ".join(filter(None, (metric.label, metric.unit)))),
-        metric,
-        lambda experiment: _of_policy(experiment, lambda row: measured((row["tax"] or {}).get(name), metric)),
-    )
-
-
-def _of_policy(experiment: Mapping[str, Any], of: Callable[[Mapping[str, Any]], Entry]) -> Entry:
-    return _of_role(experiment, "policy", of)
-
-
-def _of_role(experiment: Mapping[str, Any], role: str, of: Callable[[Mapping[str, Any]], Entry]) -> Entry:
-    row = row_of(experiment, role)
-    return _DASH if row is None else of(row)
-
-
-def _dashed(entry: Entry) -> Entry:
-    return _DASH if entry.tone == "missing" else entry
 
 
 def _caption(done: Sequence[Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from salsa.report.markup import visible
 from salsa.report.schema import POOLED
 from salsa.report.sweep.cells import Cell, distinct, is_number, rate_columns, row_of, shown, swept, union
 
@@ -70,16 +71,16 @@ def _type(values: Sequence[Any]) -> str:
     given = [value for value in values if value is not None]
     if given and all(isinstance(value, bool) for value in given):
         return "bool"
-    if given and all(isinstance(value, int) and abs(value) < _WHOLE for value in given):
-        return "int"
-    return "float" if given and all(is_number(value) for value in given) else "str"
+    if not given or not all(is_number(value) for value in given):
+        return "str"
+    return "int" if all(isinstance(value, int) and abs(value) < _WHOLE for value in given) else "float"
 
 
 def _typed(value: Any, kind: str) -> Any:
     if value is None:
         return None
     if kind == "str":
-        return shown(value)
+        return visible(shown(value))
     return float(value) if kind == "float" else value
 
 

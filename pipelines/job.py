@@ -44,6 +44,8 @@ BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SWEEP_NOTE = "sweep.json"
 """In a multirun's folder of logs: the fingerprint of its sweep, its number of jobs, and the overrides they share."""
 
+EXPORT = "export"
+"""What the temporary folders of exports are named after; no kind of stage."""
 RESULT = "result.json"
 """In a job's folder of logs: its experiment, or why there is none."""
 
@@ -310,7 +312,7 @@ def export(report: Artifact, store: Store) -> Path:
     if (folder / "experiment.json").is_file():
         return folder
     store.clean_temporary()  # of what a kill here has left
-    partial = store.temporary(report.kind, report.fingerprint)
+    partial = store.temporary(EXPORT, report.fingerprint)
     shutil.copytree(report.path, partial, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -152,7 +152,8 @@ def test_a_sweep_shares_its_stages_and_ends_in_one_table(first: tuple[Path, str]
     }
     assert len(rows) == 4 * 3, "a row for each experiment and suite, and one for the mean over suites"
     assert {row["state"] for row in rows} == {"done"}
-    assert {"over_policy.kl_coef.svg", "over_soup.alpha.png", "table.parquet"} <= {path.name for path in sweep.iterdir()}
+    files = {path.name for path in sweep.iterdir()}
+    assert {"over_policy.kl_coef.svg", "over_soup.alpha.png", "table.parquet"} <= files
 
 
 def test_a_failed_job_of_a_sweep_is_missing_in_its_table(first: tuple[Path, str]) -> None:

@@ -23,6 +23,7 @@ from pipelines.display import Display
 from pipelines.ending import INTERRUPTED, TERMINATED, UNREAD, Terminated, terminable
 from pipelines.experiment import Experiment, build
 from pipelines.failure import SAME_FAILURES
+from pipelines.launchers import fail_at_exit, starts_again
 from pipelines.pool import Event, Pool, WorkerDied
 from pipelines.schema import parse
 from pipelines.work import Execution
@@ -94,6 +95,8 @@ def run(cfg: DictConfig) -> None:
         close_pools()
         sys.exit(INTERRUPTED if isinstance(ending, KeyboardInterrupt) else TERMINATED)
     except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code and starts_again(_launcher()):
+            raise
         if isinstance(error.__context__, BrokenPipeError):
             _end_unread()
         # A library's sys.exit(0) would end a whole sweep, and look like success.
@@ -122,9 +125,14 @@ def _multirun() -> bool:
     return HydraConfig.get().mode is RunMode.MULTIRUN
 
 
+def _launcher() -> str:
+    """Return the class of the launcher that runs this job; of a single run, Hydra's basic one."""
+    return str(HydraConfig.get().launcher._target_) if _multirun() else BASIC_LAUNCHER
+
+
 def _side_by_side() -> bool:
     """Return whether other jobs of this multirun may run at the same time."""
-    return _multirun() and HydraConfig.get().launcher._target_ != BASIC_LAUNCHER
+    return _launcher() != BASIC_LAUNCHER
 
 
 def _sweep_note() -> dict[str, Any]:
@@ -151,6 +159,7 @@ def _give_up(reason: str, error: BaseException) -> None:
     if not _multirun():
         sys.exit(1)
     _leave_result(None, reason)
+    fail_at_exit()
     raise JobFailed(reason) from error
 
 

@@ -16,9 +16,10 @@ from rich.markup import escape
 
 from pipelines import overview, preflight
 from pipelines.configuration import Config
-from pipelines.ending import INTERRUPTED, TERMINATED, UNREAD
+from pipelines.ending import INTERRUPTED, TERMINATED, UNREAD, Terminated, terminable
 from pipelines.job import BASIC_LAUNCHER, RESULT, SWEEP_NOTE, close_pools, make_console
 from pipelines.jobs import Job, plan_jobs
+from pipelines.launchers import end_the_rest, prepare, wait_for_the_rest
 from pipelines.plan import Plan
 from pipelines.work import tracker_of
 from pipelines.workers import environments
@@ -63,6 +64,7 @@ def run(
     OmegaConf.save(config, folder / "multirun.yaml")
     sweep = _begin(jobs, plans, store, folder)
     _announce(jobs, plans, store, sweep, console)
+    prepare(config.hydra.launcher)
     results = []
     first = 0
     for batch in batches:
@@ -184,14 +186,22 @@ def _show(plans: Sequence[Plan], settings: Config, store: Store, basic: bool, co
 def _launch(launcher: Launcher, batch: Sequence[Sequence[str]], first: int, console: Console) -> list[Any]:
     """Run one batch of jobs, and go on whatever becomes of it; only the user's own ending of the command ends it."""
     try:
-        return list(launcher.launch(batch, initial_job_idx=first))
+        with terminable():
+            return list(launcher.launch(batch, initial_job_idx=first))
+    except (KeyboardInterrupt, Terminated) as ending:
+        console.print("[yellow]stopped[/] what was done is kept: the same command goes on from there")
+        end_the_rest(ending)
+        close_pools()
+        sys.exit(INTERRUPTED if isinstance(ending, KeyboardInterrupt) else TERMINATED)
     except SystemExit as ending:
         if ending.code in (INTERRUPTED, TERMINATED, UNREAD):
             raise
         console.print(f"[bold red]error[/] the launcher ended early, with code {escape(str(ending.code))}")
+        wait_for_the_rest(ending)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         console.print(f"[bold red]error[/] the launcher ended early: {escape(reason)}", soft_wrap=True)
+        wait_for_the_rest(error)
     return []
 
 

@@ -75,6 +75,8 @@ def main() -> int:
     the command answers it and ends its workers, which then save what they train.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Slurm sends it to all processes of a job that is to be requeued; the job answers it and ends its workers.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     events = os.dup(1)
     os.dup2(2, 1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines import sweep as sweep_module
+from pipelines.ending import Terminated
 from pipelines.sweep import _launch, _with_reason
 from salsa.report.sweep.cells import Cell
 from tests.pipelines.compose import CONF
@@ -128,10 +129,14 @@ def test_a_launcher_that_ends_early_does_not_end_the_sweep(capsys: pytest.Captur
     assert "the launcher ended early, with code 0" in printed
 
 
-@pytest.mark.parametrize("ending", [SystemExit(130), SystemExit(143), KeyboardInterrupt()])
-def test_the_users_own_ending_ends_the_sweep(ending: BaseException) -> None:
-    with pytest.raises(type(ending)):
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [(SystemExit(130), 130), (SystemExit(143), 143), (KeyboardInterrupt(), 130), (Terminated(), 143)],
+)
+def test_the_users_own_ending_ends_the_sweep(ending: BaseException, code: int) -> None:
+    with pytest.raises(SystemExit) as ended:
         _launch(Launcher(ending), [["a=1"]], 0, sweep_module.make_console())
+    assert ended.value.code == code
 
 
 def test_output_that_nobody_reads_ends_the_command_quietly(tmp_path: Path) -> None:

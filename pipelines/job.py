@@ -84,6 +84,8 @@ def run(cfg: DictConfig) -> None:
     from which the sweep tells why a cell is missing. Ctrl-C ends the command with code 130, and SIGTERM with 143.
     """
     console = make_console()
+    # A log that cannot be written, because the disk is full, must not hide on the screen what the matter is.
+    logging.raiseExceptions = False
     try:
         with terminable():
             _run(cfg, console)
@@ -186,6 +188,7 @@ def _run(cfg: DictConfig, console: Console) -> None:
         console.print(f"[dim]·[/] {_stored(experiment, store)}")
     if report is None:
         raise JobFailed("the experiment did not reach its report")
+    store.clean_temporary()
     folder = export(report, store)
     _leave_result(folder)
     seconds = time.monotonic() - started
@@ -212,7 +215,12 @@ def _sound_report(experiment: Experiment, store: Store, console: Console) -> Art
     report = store.find("report", experiment.report.fingerprint)
     if report is None or not (damaged := report.verify()):
         return report
-    place = set_aside(store, report, damaged)
+    try:
+        place = set_aside(store, report, damaged)
+    except BlockingIOError:
+        return None  # Another process is making it again: the workers wait for that one.
+    if place is None:
+        return _sound_report(experiment, store, console)
     shutil.rmtree(exported(report, store.root), ignore_errors=True)
     console.print(f"[yellow]the report is damaged[/] and is made again; what is left of it: {escape(str(place))}")
     return None
@@ -246,7 +254,6 @@ def _compute(config: Config, experiment: Experiment, store: Store, console: Cons
         raise JobFailed(
             f"outputs.dir={config.outputs.dir}: this file system has no working locks; choose another folder"
         )
-    store.clean_temporary()
     execution = Execution.from_config(config, _group(experiment))
     job = {"plan": plan.to_json(), "execution": execution.to_json()}
     with Display(plan, console, _of_job()) as display:
@@ -320,7 +327,6 @@ def export(report: Artifact, store: Store) -> Path:
     folder = exported(report, store.root)
     if (folder / "experiment.json").is_file():
         return folder
-    store.clean_temporary()  # of what a kill here has left
     partial = store.temporary(EXPORT, report.fingerprint)
     shutil.copytree(report.path, partial, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -77,6 +77,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Slurm sends it to all processes of a job that is to be requeued; the job answers it and ends its workers.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    logging.raiseExceptions = False  # see `pipelines.job.run`
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     events = os.dup(1)
     os.dup2(2, 1)

@@ -26,7 +26,10 @@ def this_process() -> dict[str, Any]:
 
 
 def gone(host: str, pid: int) -> bool:
-    """Return whether the process surely no longer exists; of processes on other hosts nothing is known: False."""
+    """Return whether the process surely no longer runs; of processes on other hosts nothing is known: False.
+
+    One that has ended and that nobody has waited for counts as gone: in a container it may stay listed for ever.
+    """
     if host != os.uname().nodename:
         return False
     try:
@@ -35,7 +38,12 @@ def gone(host: str, pid: int) -> bool:
         return True
     except PermissionError:
         return False  # it exists and belongs to another user
-    return False
+    try:
+        # After the name, which is in brackets and may hold any character, comes the state.
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False  # no /proc here, or it has just ended: the next one to ask will know
+    return state in ("Z", "X")
 
 
 class StageLock:

@@ -8,12 +8,14 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from salsa.training.batches import Batches
 from salsa.training.interruption import Deferred, Interrupted, honest_interrupts, signals_deferred
@@ -31,6 +33,15 @@ _EXPECTED_WARNINGS = (
     r"The `srun` command is available on your system but is not used.*",
     r"GPU available but not used.*",
 )
+
+
+class _InPlace(TorchCheckpointIO):
+    """Writes a checkpoint where it stays: Lightning's way leads through memory and the folder for temporary files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint; raises OSError where the disk is full (given a path, torch names neither)."""
+        with Path(path).open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 class Recorded(LightningModule):
@@ -75,6 +86,7 @@ class _Steps(Callback):
         checkpoint_seconds: float | None,
         progress: Callable[[int, int, str], None] | None,
         ending: Deferred,
+        start: int,
     ) -> None:
         self.checkpoint = checkpoint
         self.steps = steps
@@ -83,6 +95,7 @@ class _Steps(Callback):
         self.progress = progress
         self.ending = ending
         self.saved_at = time.monotonic()
+        self.saved_step = start
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Recorded, checkpoint: dict[str, Any]) -> None:
         """Put the count of completed steps and their last metrics into the checkpoint."""
@@ -114,6 +127,12 @@ class _Steps(Callback):
         if self.progress is not None:
             self.progress(pl_module.completed, self.steps, pl_module.progress_text())
 
+    def on_exception(self, trainer: Trainer, pl_module: Recorded, exception: BaseException) -> None:
+        """Save the last step where SIGTERM came after it was asked for, but before Lightning asks."""
+        wanted = self.checkpoint_steps is not None or self.checkpoint_seconds is not None
+        if isinstance(exception, SIGTERMException) and wanted and pl_module.completed > self.saved_step:
+            self._save(trainer)
+
     def _due(self, completed: int, ending: bool) -> bool:
         if self.checkpoint_steps is None and self.checkpoint_seconds is None:
             return False
@@ -132,6 +151,7 @@ class _Steps(Callback):
         unfinished.replace(self.checkpoint)
         _sync(self.checkpoint.parent)
         self.saved_at = time.monotonic()
+        self.saved_step = cast(Recorded, trainer.lightning_module).completed
 
 
 def fit(
@@ -160,7 +180,7 @@ def fit(
         KeyboardInterrupt: if the user pressed Ctrl-C.
         ValueError: if the checkpoint has made more steps than `steps`.
 
-    A checkpoint, or a file of metrics beside it, that is damaged is set aside (never deleted) and training starts over.
+    A checkpoint that is damaged, or whose metrics are, is renamed (`last.ckpt.damaged-1`) and training starts over.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / CHECKPOINT
@@ -183,7 +203,7 @@ def fit(
             precision=precision,
             max_epochs=1,
             logger=list(loggers),
-            callbacks=[_Steps(checkpoint, steps, checkpoint_steps, checkpoint_seconds, progress, ending)],
+            callbacks=[_Steps(checkpoint, steps, checkpoint_steps, checkpoint_seconds, progress, ending, start)],
             default_root_dir=folder,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -193,7 +213,7 @@ def fit(
             log_every_n_steps=1,
             use_distributed_sampler=False,
             # Under Slurm, Lightning would requeue the job by itself; whoever submitted it does that.
-            plugins=[LightningEnvironment()],
+            plugins=[LightningEnvironment(), _InPlace()],
         )
         trainer.fit(
             module,
@@ -244,7 +264,7 @@ def _rewind(loggers: Sequence[Logger], start: int) -> None:
 
 
 def _set_aside(checkpoint: Path) -> Path:
-    """Rename a damaged checkpoint, so that somebody can look at it, and return where it is."""
+    """Rename a damaged checkpoint, for whoever looks before the training is over, and return where it is."""
     number = 1
     while (place := checkpoint.with_name(f"{checkpoint.name}.damaged-{number}")).exists():
         number += 1

@@ -93,6 +93,8 @@ def _records(data: bytes) -> Iterator[bytes]:
             continue
         _, length, kind = struct.unpack("<IHB", data[place : place + RECORD_HEADER])
         place += RECORD_HEADER
+        if place + length > len(data):
+            return  # still being written
         parts = data[place : place + length] if kind in (FULL, FIRST) else parts + data[place : place + length]
         place += length
         if kind in (FULL, LAST):

@@ -57,6 +57,19 @@ def test_a_signal_that_lightning_did_not_see_ends_the_training_too(tmp_path):
     assert (tmp_path / CHECKPOINT).exists()
 
 
+def test_a_step_is_saved_where_sigterm_comes_just_before_lightning_looks(tmp_path):
+    class Late(Automatic):
+        def on_train_batch_end(self, *args):  # called after the callbacks' hooks
+            if self.completed == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="interrupted after 3 of 5 steps"):
+        fit(Late(), batch, STEPS, tmp_path, checkpoint_steps=100)
+    resumed = []
+    fit(Automatic(), lambda step: resumed.append(step) or batch(step), STEPS, tmp_path, checkpoint_steps=100)
+    assert resumed == [3, 4]
+
+
 def test_a_deferred_signal_is_delivered_at_the_end():
     done = []
 

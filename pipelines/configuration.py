@@ -327,6 +327,7 @@ class Compute:
     micro_batch_tokens: int = MISSING
     checkpoint_steps: int | None = MISSING
     checkpoint_seconds: float = MISSING
+    save_seconds: float = MISSING
     retries: int = MISSING
     retry_failed: bool = MISSING
     verify: bool = MISSING
@@ -337,6 +338,7 @@ class Compute:
             require(self.workers >= 0, f"{at}.workers", self.workers, "must not be negative (0 = run in this process)")
         if self.checkpoint_steps is not None:
             require(self.checkpoint_steps >= 1, f"{at}.checkpoint_steps", self.checkpoint_steps, "must be at least 1")
+        require(self.save_seconds > 0, f"{at}.save_seconds", self.save_seconds, "must be above 0")
         require(self.retries >= 0, f"{at}.retries", self.retries, "must not be negative")
         require(self.threads >= 1, f"{at}.threads", self.threads, "must be at least 1")
         require(self.micro_batch_tokens >= 64, f"{at}.micro_batch_tokens", self.micro_batch_tokens, "at least 64")

@@ -32,6 +32,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Return whether memory, of this machine or of its GPU, was too little."""
     return any(
         isinstance(each, MemoryError)
+        or (isinstance(each, OSError) and each.errno == errno.ENOMEM)
         or type(each).__name__ == "OutOfMemoryError"
         or (isinstance(each, RuntimeError) and any(text in str(each).lower() for text in MEMORY_TEXTS))
         for each in _chain(error)

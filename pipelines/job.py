@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 import sys
 import time
 import traceback
@@ -22,6 +21,7 @@ from pipelines.configuration import Config, ConfigurationError
 from pipelines.display import Display
 from pipelines.ending import INTERRUPTED, TERMINATED, UNREAD, Terminated, terminable
 from pipelines.experiment import Experiment, build
+from pipelines.exports import export, sound_report
 from pipelines.failure import SAME_FAILURES
 from pipelines.launchers import fail_at_exit, starts_again
 from pipelines.pool import Event, Pool, WorkerDied
@@ -34,9 +34,7 @@ from salsa.models.source import UnavailableModelError
 from salsa.store.artifact import Artifact, Store
 from salsa.store.digests import Digests
 from salsa.store.format import StoreFormatError
-from salsa.store.inspection import set_aside
 from salsa.store.lock import working
-from salsa.store.manifest import MANIFEST
 from salsa.training.interruption import Interrupted
 
 LOG = logging.getLogger(__name__)
@@ -45,8 +43,6 @@ BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SWEEP_NOTE = "sweep.json"
 """In a multirun's folder of logs: the fingerprint of its sweep, its number of jobs, and the overrides they share."""
 
-EXPORT = "export"
-"""What the temporary folders of exports are named after; no kind of stage."""
 RESULT = "result.json"
 """In a job's folder of logs: its experiment, or why there is none."""
 
@@ -174,7 +170,7 @@ def _run(cfg: DictConfig, console: Console) -> None:
     if config.plan or config.why is not None:
         _show_plan(config, experiment, store, console)
         return
-    report = _sound_report(experiment, store, console)
+    report = sound_report(store, experiment.report.fingerprint, lambda text: console.print(escape(text)))
     computed = 0
     if report is None:
         preflight.check(config)
@@ -210,22 +206,6 @@ def _stored(experiment: Experiment, store: Store) -> str:
     return f"the report comes from the store; no longer there, and not needed: {', '.join(gone)}"
 
 
-def _sound_report(experiment: Experiment, store: Store, console: Console) -> Artifact | None:
-    """Return the report if it is in the store with the bytes that were published; set a damaged one aside."""
-    report = store.find("report", experiment.report.fingerprint)
-    if report is None or not (damaged := report.verify()):
-        return report
-    try:
-        place = set_aside(store, report, damaged)
-    except BlockingIOError:
-        return None  # Another process is making it again: the workers wait for that one.
-    if place is None:
-        return _sound_report(experiment, store, console)
-    shutil.rmtree(exported(report, store.root), ignore_errors=True)
-    console.print(f"[yellow]the report is damaged[/] and is made again; what is left of it: {escape(str(place))}")
-    return None
-
-
 def _plan(config: Config, settings: dict[str, Any], store: Store, console: Console) -> Experiment:
     """Return the plan; where files that it needs are missing, say all that is missing."""
 
@@ -254,13 +234,14 @@ def _compute(config: Config, experiment: Experiment, store: Store, console: Cons
         raise JobFailed(
             f"outputs.dir={config.outputs.dir}: this file system has no working locks; choose another folder"
         )
+    store.clean_temporary()  # before the work: what killed processes left may be what fills the disk
     execution = Execution.from_config(config, _group(experiment))
     job = {"plan": plan.to_json(), "execution": execution.to_json()}
     with Display(plan, console, _of_job()) as display:
         display.show_stored(plan, stored, names=not _multirun())
         places = environments(config.compute, _side_by_side())
         if places:
-            _pool(places).run(
+            _pool(places, config.compute.save_seconds).run(
                 job, display.handle, display.tick, lambda *death: _record_death(store, execution.run, *death)
             )
         else:
@@ -300,13 +281,13 @@ def _first_line(text: str) -> str:
     return text.split("\n")[0]
 
 
-def _pool(places: Sequence[Mapping[str, str]]) -> Pool:
+def _pool(places: Sequence[Mapping[str, str]], save_seconds: float) -> Pool:
     key = json.dumps([list(places), os.environ.get(VISIBLE)])
     pool = _POOLS.get(key)
     if pool is None or not pool.alive():
         if pool is not None:
             pool.close()
-        pool = _POOLS[key] = Pool(places, Path(HydraConfig.get().runtime.output_dir))
+        pool = _POOLS[key] = Pool(places, Path(HydraConfig.get().runtime.output_dir), save_seconds)
     return pool
 
 
@@ -315,28 +296,6 @@ def close_pools() -> None:
     for pool in _POOLS.values():
         pool.close()
     _POOLS.clear()
-
-
-def exported(report: Artifact, root: Path) -> Path:
-    """Return the folder where people look for a report."""
-    return root / "experiments" / report.fingerprint[:16]
-
-
-def export(report: Artifact, store: Store) -> Path:
-    """Copy a report out of the store to `experiments/<fingerprint>`, where people look; return that folder."""
-    folder = exported(report, store.root)
-    if (folder / "experiment.json").is_file():
-        return folder
-    partial = store.temporary(EXPORT, report.fingerprint)
-    shutil.copytree(report.path, partial, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        partial.rename(folder)
-    except OSError:
-        shutil.rmtree(partial)
-        if not (folder / "experiment.json").is_file():
-            raise
-    return folder
 
 
 def _show(report: Artifact, folder: Path, console: Console) -> None:

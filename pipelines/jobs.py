@@ -160,6 +160,6 @@ def _reason(error: BaseException) -> str:
     """Return what an error says; Hydra's wrapping of it names the override only, its cause the reason."""
     texts = [str(error)]
     while (cause := error.__cause__) is not None:
-        texts.append(str(cause).splitlines()[0])
+        texts.append(next(iter(str(cause).splitlines()), ""))
         error = cause
     return ": ".join(text for text in texts if text)

@@ -17,8 +17,8 @@ SUBMITIT = "hydra_plugins.hydra_submitit_launcher"
 EXTRAS = {"hydra_plugins.hydra_joblib_launcher": "joblib", RAY: "ray", SUBMITIT: "slurm"}
 """The project's extra that installs each launcher."""
 
-CANCEL_SECONDS = 15.0
-"""How long jobs may take to save what they train when the command is stopped: their workers get ten of them."""
+CANCEL_SECONDS = 65.0
+"""How long jobs may take to save what they train when the command is stopped: their workers get 60 by default."""
 
 _HANDLES = {f"{RAY}._core": "runs", f"{SUBMITIT}.submitit_launcher": "jobs"}
 """Module of a launcher that does not wait for all of its jobs, and the variable in which it keeps them."""
@@ -106,12 +106,23 @@ def fail_at_exit() -> None:
 
 def _left(error: BaseException) -> tuple[str, list[Any]]:
     """Return a launcher's module and the jobs it had started, from its frame: it tells nobody else of them."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
+    frames = [frame for each in _chain(error) for frame, _ in traceback.walk_tb(each.__traceback__)]
+    for frame in frames:
         module = str(frame.f_globals.get("__name__"))
         jobs = frame.f_locals.get(_HANDLES.get(module, ""))
         if jobs:
             return module, list(jobs)
     return "", []
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and those that it came out of: Ctrl-C may fall into the wait for the jobs of a lost one."""
+    found: list[BaseException] = []
+    each: BaseException | None = error
+    while each is not None and each not in found:
+        found.append(each)
+        each = each.__context__
+    return found
 
 
 def _end() -> None:

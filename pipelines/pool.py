@@ -16,8 +16,6 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "pipelines.worker")
-CLOSE_SECONDS = 10.0
-"""How long a worker may take to save what it trains before it is killed."""
 SAME_DEATHS = 2
 """Deaths of workers at the same step of a stage, or outside of any, after which no other worker is sent there."""
 
@@ -54,10 +52,12 @@ class _Deaths:
 class Pool:
     """Worker processes that run the same plan side by side; the store's locks share the stages out.
 
-    `environments` has one entry a worker: variables that only it gets, such as the GPU that it may see.
+    `environments` has one entry a worker: variables that only it gets, such as the GPU that it may see. A worker that
+    is ended may take `save_seconds` to save what it trains before it is killed.
     """
 
-    def __init__(self, environments: Sequence[Mapping[str, str]], log_folder: Path) -> None:
+    def __init__(self, environments: Sequence[Mapping[str, str]], log_folder: Path, save_seconds: float = 60.0) -> None:
+        self._save_seconds = save_seconds
         self._events: queue.Queue[tuple[_Worker, subprocess.Popen[str], Event | None]] = queue.Queue()
         log_folder.mkdir(parents=True, exist_ok=True)
         self._workers = []
@@ -132,16 +132,20 @@ class Pool:
         return state
 
     def close(self) -> None:
-        """End the workers; what they had not finished is resumed by the next run."""
+        """End the workers, whose work the next run resumes; Ctrl-C does not let them save."""
         processes = [worker.process for worker in self._workers]
         for process in processes:
             if process.poll() is None:
                 process.terminate()
-        deadline = time.monotonic() + CLOSE_SECONDS
+        deadline = time.monotonic() + self._save_seconds
         for process in processes:
             try:
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            except KeyboardInterrupt:
+                deadline = 0.0
                 process.kill()
                 process.wait()
         for worker in self._workers:

@@ -1,11 +1,13 @@
 """One process at work on a plan: it takes any ready stage whose lock is free, and waits only when none is."""
 
+import errno
 import importlib
 import json
 import logging
 import shutil
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,10 @@ LOG = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 0.2
+MOST_HICCUPS = 60
+"""Passing errors outside of the stages' work, in all, after which this process gives up."""
+MOST_REMAKES = 5
+REMADE = "its inputs were damaged each time they had been made: is the disk in order?"
 BACK_OFF_SECONDS = 1.0
 """Before the first retry; twice as long before each further one."""
 
@@ -47,6 +53,9 @@ class Runner:
         """Of each stage that has ended: stored, computed, failed or blocked."""
         self._sound: set[str] = set()
         """Artifacts whose bytes this process has compared with their digests."""
+        self._remade: Counter[str] = Counter()
+        """How often each stage had to wait for inputs to be made again."""
+        self._hiccups = 0
 
     def run(self) -> dict[str, str]:
         """Bring every stage to its end and return how each ended."""
@@ -56,7 +65,7 @@ class Runner:
             for stage in self.plan:
                 if stage.fingerprint in self.state:
                     continue
-                outcome = self._advance(stage)
+                outcome = self._try(stage)
                 if outcome == "busy":
                     busy.append(stage)
                 elif outcome == "again":
@@ -72,6 +81,18 @@ class Runner:
                     self.emit(_event("waiting", stage) | _other(self.store, stage))
                 time.sleep(POLL_SECONDS)
         return self.state
+
+    def _try(self, stage: Stage) -> str:
+        """Do as `_advance`; what passes outside of the stages' own work, such as a server of files, is waited for."""
+        try:
+            return self._advance(stage)
+        except OSError as error:
+            if not passing(error) or self._hiccups >= MOST_HICCUPS:
+                raise
+            self._hiccups += 1
+            LOG.warning("looking for %s: %s; trying again", stage.name, error)
+            time.sleep(BACK_OFF_SECONDS)
+            return "busy"
 
     def _advance(self, stage: Stage) -> str:
         """Try to bring one stage forward and return what became of it.
@@ -97,7 +118,11 @@ class Runner:
             if failure is not None and self._told(stage, failure):
                 return "failed"
             if not self._inputs_sound(stage):
-                return "again"
+                self._remade[stage.fingerprint] += 1
+                if self._remade[stage.fingerprint] <= MOST_REMAKES:
+                    return "again"
+                self._fail(stage, OSError(errno.EIO, REMADE), None, failure)
+                return "failed"
             return self._run(stage, failure)
         finally:
             lock.release()
@@ -169,6 +194,12 @@ class Runner:
                 raise
             except (Exception, SystemExit) as error:
                 LOG.exception("stage %s (%s) failed", stage.name, stage.fingerprint)
+                published = self.store.find(stage.kind, stage.fingerprint)
+                if published is not None:
+                    # What failed came after the work, such as the end of its W&B run.
+                    took = {"seconds": time.monotonic() - started, "cpu_seconds": cpu_seconds() - cpu}
+                    self.emit(_event("done", stage) | took | {"says": published.manifest["says"]})
+                    return "computed"
                 memory = out_of_memory(error)
                 if attempt < execution.retries and (memory or passing(error)):
                     execution = _gentler(execution) if memory else execution

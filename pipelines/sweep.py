@@ -17,7 +17,7 @@ from rich.markup import escape
 from pipelines import overview, preflight
 from pipelines.configuration import Config
 from pipelines.ending import INTERRUPTED, TERMINATED, UNREAD, Terminated, terminable
-from pipelines.job import BASIC_LAUNCHER, RESULT, SWEEP_NOTE, close_pools, make_console
+from pipelines.job import BASIC_LAUNCHER, EXPECTED, RESULT, SWEEP_NOTE, close_pools, make_console, sentence
 from pipelines.jobs import Job, plan_jobs
 from pipelines.launchers import end_the_rest, prepare, wait_for_the_rest
 from pipelines.plan import Plan
@@ -50,12 +50,28 @@ def run(
     A job that cannot run ends it before any starts.
     """
     console = make_console()
+    try:
+        return _run(batches, config, loader, launcher, console)
+    except EXPECTED as error:
+        console.print(f"[bold red]error[/] {escape(sentence(error))}", soft_wrap=True)
+        close_pools()
+        sys.exit(1)
+
+
+def _run(
+    batches: Sequence[Sequence[Sequence[str]]],
+    config: DictConfig,
+    loader: ConfigLoader,
+    launcher: Launcher,
+    console: Console,
+) -> list[Any]:
     basic = config.hydra.launcher._target_ == BASIC_LAUNCHER
     jobs = plan_jobs(batches, config, loader, _readiness() if basic else lambda _: None)
     _refuse(jobs)
     settings = jobs[0].config
     assert settings is not None
     store = Store(Path(settings.outputs.dir).resolve())
+    store.check_format()
     plans = [job.experiment.plan for job in jobs if job.experiment is not None]
     if settings.plan or settings.why is not None:
         _show(plans, settings, store, basic, console)
@@ -118,8 +134,8 @@ def _announce(jobs: Sequence[Job], plans: Sequence[Plan], store: Store, sweep: P
 def _collect(jobs: Sequence[Job], sweep: Path, logs: Path, console: Console) -> list[Cell]:
     """Show the sweep's table, leave it in its folder and return its cells."""
     cells = [_with_reason(cell, logs) for cell in load(sweep)]
-    write(cells, sweep, _title(jobs))
     console.print(terminal(cells))
+    write(cells, sweep, _title(jobs))
     console.print(f"the sweep's tables and figures: [bold]{escape(str(sweep))}[/]", soft_wrap=True)
     return cells
 
@@ -172,6 +188,9 @@ def _readiness() -> Callable[[Config], None]:
 def _refuse(jobs: Sequence[Job]) -> None:
     """End the command if there are jobs that cannot run, before any starts."""
     wrong = [f"error {' '.join(job.overrides)}: {job.problem}" for job in jobs if job.problem]
+    whole = {(job.config.outputs.dir, job.config.plan, job.config.why) for job in jobs if job.config is not None}
+    if len(whole) > 1:
+        wrong.append("error outputs.dir, plan and why hold for a whole sweep: give each of them one value")
     if wrong:
         sys.exit("\n".join([*wrong, f"{len(wrong)} of {len(jobs)} jobs cannot run; none was started"]))
 
@@ -187,12 +206,18 @@ def _launch(launcher: Launcher, batch: Sequence[Sequence[str]], first: int, cons
     """Run one batch of jobs, and go on whatever becomes of it; only the user's own ending of the command ends it."""
     try:
         with terminable():
-            return list(launcher.launch(batch, initial_job_idx=first))
+            return _launched(launcher, batch, first, console)
     except (KeyboardInterrupt, Terminated) as ending:
         console.print("[yellow]stopped[/] what was done is kept: the same command goes on from there")
         end_the_rest(ending)
         close_pools()
         sys.exit(INTERRUPTED if isinstance(ending, KeyboardInterrupt) else TERMINATED)
+
+
+def _launched(launcher: Launcher, batch: Sequence[Sequence[str]], first: int, console: Console) -> list[Any]:
+    """Run one batch; where the launcher ends before its jobs do, wait for them."""
+    try:
+        return list(launcher.launch(batch, initial_job_idx=first))
     except SystemExit as ending:
         if ending.code in (INTERRUPTED, TERMINATED, UNREAD):
             raise

@@ -83,7 +83,8 @@ class TrackedRun:
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set the final figures of the run."""
         if self._run is not None:
-            self._run.summary.update(dict(values))
+            with _unwatched("summary"):
+                self._run.summary.update(dict(values))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Send a table."""
@@ -91,7 +92,8 @@ class TrackedRun:
             import wandb
 
             data = [list(row) for row in rows]
-            self._run.log({name: wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)})
+            with _unwatched(name):
+                self._run.log({name: wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)})
 
     def published(self, result: Artifact, inputs: Iterable[Artifact]) -> None:
         """Say where the stage's result lies and what it was made from; offline the manifest alone says so."""
@@ -103,7 +105,8 @@ class TrackedRun:
         if self._run is not None:
             import wandb
 
-            self._run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in paths})
+            with _unwatched("figures"):
+                self._run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in paths})
 
     def curves(self, curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Send the curves of several models over their own `step`: points by model, which may hold groups of values.
@@ -119,11 +122,21 @@ class TrackedRun:
                 by_step.setdefault(int(point["step"]), {}).update(
                     {f"curves/{key}/{model}": value for key, value in values.items() if not key.endswith("_se")}
                 )
-        self._run.define_metric("step")
-        for name in {name for values in by_step.values() for name in values}:
-            self._run.define_metric(name, step_metric="step", step_sync=True)
-        for step in sorted(by_step):
-            self._run.log({"step": step} | by_step[step])
+        with _unwatched("curves"):
+            self._run.define_metric("step")
+            for name in {name for values in by_step.values() for name in values}:
+                self._run.define_metric(name, step_metric="step", step_sync=True)
+            for step in sorted(by_step):
+                self._run.log({"step": step} | by_step[step])
+
+
+@contextmanager
+def _unwatched(what: str) -> Iterator[None]:
+    """Turn whatever W&B cannot do into a warning: work does not fail because nobody can watch it."""
+    try:
+        yield
+    except Exception as error:  # the client's errors have no common class
+        LOG.warning("W&B was not sent %s: %s: %s", what, type(error).__name__, error)
 
 
 @contextmanager
@@ -194,7 +207,8 @@ def _send_sweep(tracked: TrackedRun, cells: "Sequence[Cell]", folder: Path) -> N
     from salsa.report.sweep.cells import STATES, distinct
     from salsa.report.sweep.table import columns, rows
 
-    tracked.table("sweep", list(columns(cells)), [list(row.values()) for row in rows(cells)])
+    public = [[_public(value) if isinstance(value, str) else value for value in row.values()] for row in rows(cells)]
+    tracked.table("sweep", list(columns(cells)), public)
     pictures = sorted(folder.glob("over_*.png"))
     if pictures:
         tracked.images(pictures)
@@ -204,13 +218,12 @@ def _send_sweep(tracked: TrackedRun, cells: "Sequence[Cell]", folder: Path) -> N
 
 def _alert_failure(run: Any, stage: Stage, error: BaseException) -> None:
     """Send an alert; an error that may pass is a warning, because the stage may be tried again."""
-    import wandb
 
     line = _public(f"{type(error).__name__}: {error}".split("\n")[0])[:ALERT_CHARACTERS]
     level = "WARN" if passing(error) or out_of_memory(error) else "ERROR"
     try:
         run.alert(_title(f"stage failed: {stage.name}"), f"{stage.name} {stage.fingerprint}\n{line}", level=level)
-    except wandb.errors.Error as unsent:
+    except Exception as unsent:  # the client's errors have no common class
         LOG.warning("the alert about %s could not be sent: %s", stage.name, unsent)
 
 
@@ -235,7 +248,7 @@ def _start(about: Mapping[str, Any], tracker: Mapping[str, Any], outputs: Path, 
     # Copies of logged tables until they are uploaded: beside the runs, not in the home folder.
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "data"))
     # The client's own answer to a server that is gone is to wait for ever.
-    # os.environ.setdefault("WANDB_FINISH_TIMEOUT", str(FINISH_SECONDS))
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT", str(FINISH_SECONDS))
     import wandb
 
     settings = {"console": "off", "silent": True, "x_disable_stats": True, "disable_git": True}
@@ -267,8 +280,8 @@ def _finish(failed: bool) -> None:
 
     try:
         wandb.finish(exit_code=1 if failed else 0)
-    except wandb.errors.Error as error:
-        LOG.warning("the W&B run could not be finished: %s", error)
+    except Exception as error:  # the client's errors have no common class
+        LOG.warning("the W&B run could not be finished: %s: %s", type(error).__name__, error)
 
 
 def _configuration(stage: Stage) -> dict[str, Any]:

@@ -292,11 +292,18 @@ class Store:
         return path
 
     def failure(self, kind: str, fingerprint: str) -> dict[str, Any] | None:
-        """Return the note of the stage's last failure, or None if it has not failed since its last success."""
+        """Return the note of the stage's last failure, or None if it has not failed since its last success.
+
+        A note that cannot be read is one that says so: nothing depends on what it says.
+        """
+        path = self._failure_path(kind, fingerprint)
         try:
-            return json.loads(self._failure_path(kind, fingerprint).read_text(encoding="utf-8"))
+            note = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            return {"error": f"unknown, because the note of it, {path}, cannot be read: {error}"}
+        return note if isinstance(note, dict) else {"error": f"unknown, because {path} is no note"}
 
     def remove(self, kind: str, fingerprint: str) -> bool:
         """Delete an artifact and return whether there was one. The caller holds the stage's lock.

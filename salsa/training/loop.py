@@ -1,5 +1,6 @@
 """One way to train every Lightning module: checkpoints that survive kills, and resuming that is exact."""
 
+import errno
 import logging
 import os
 import time
@@ -253,6 +254,12 @@ def _read(checkpoint: Path) -> dict[str, Any] | None:
         if damaged is not None:
             raise ValueError(f"wrong check sum of {damaged}")
         return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except MemoryError:
+        raise
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):
+            raise  # It says nothing about the bytes: the stage is tried again, from this checkpoint.
+        raise ValueError(f"not a readable checkpoint: {error}") from error
     except Exception as error:
         raise ValueError(f"not a readable checkpoint: {error}") from error
 

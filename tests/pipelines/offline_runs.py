@@ -21,6 +21,7 @@ class OfflineRun:
 
     file: Path
     id: str = ""
+    started: float = 0.0
     name: str = ""
     group: str = ""
     job_type: str = ""
@@ -42,7 +43,7 @@ class OfflineRun:
 
 
 def read_runs(folder: Path) -> list[OfflineRun]:
-    """Return the offline runs under a folder, in the order of their files.
+    """Return the offline runs under a folder, in the order of their starts: the names of files tell seconds only.
 
     W&B's service writes a file to its end after the run is finished, so a busy machine needs a moment.
     """
@@ -50,7 +51,7 @@ def read_runs(folder: Path) -> list[OfflineRun]:
     while True:
         runs = [_read(path) for path in sorted(folder.rglob("run-*.wandb"))]
         if all(run.exit_code is not None for run in runs) or time.monotonic() > deadline:
-            return runs
+            return sorted(runs, key=lambda run: run.started)
         time.sleep(0.05)
 
 
@@ -62,6 +63,7 @@ def _read(path: Path) -> OfflineRun:
         kind = record.WhichOneof("record_type")
         if kind == "run":
             described = record.run
+            run.started = described.start_time.ToNanoseconds() / 1e9
             run.id, run.name, run.group = described.run_id, described.display_name, described.run_group
             run.job_type, run.project = described.job_type, described.project
             run.config |= _values(described.config.update)

@@ -3,6 +3,8 @@
 import errno
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 
 from pipelines import runner
 from pipelines.failure import hopeless, out_of_memory, passing, repeated
+from pipelines.tracking import TrackedRun
 from pipelines.work import Work
-from salsa.store.artifact import Store
+from salsa.store.artifact import Artifact, Store
 from tests.pipelines.test_runner import FakeStages, diamond, run, stages
 
 __all__ = ["stages"]
@@ -158,3 +161,49 @@ def test_damage_that_nobody_reads_costs_nothing(stages: FakeStages, tmp_path: Pa
     top = next(iter(diamond()))
     damage(tmp_path / "store" / "fake" / top.fingerprint / "out.txt")
     assert run(diamond(), tmp_path)[0] == Counter(stored=4)
+
+
+def test_what_fails_after_publication_is_no_failure_of_the_stage(
+    stages: FakeStages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def breaking(*_: Any) -> Iterator[TrackedRun]:
+        yield TrackedRun()
+        raise ConnectionResetError(errno.ECONNRESET, "the tracker is gone")
+
+    monkeypatch.setattr(runner, "track", breaking)
+    assert run(diamond(), tmp_path)[0] == Counter(computed=4)
+    assert set(stages.runs.values()) == {1}
+    assert not list(tmp_path.glob("failures/*/*"))
+
+
+def test_a_disk_that_damages_whatever_it_stores_is_a_failure(
+    stages: FakeStages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Artifact, "verify", lambda self, advance=None: ["out.txt"])
+    states, events = run(diamond(), tmp_path)
+    assert states == Counter(computed=1, failed=2, blocked=1)
+    assert "is the disk in order?" in told(events, "failed")[0]["error"]
+
+
+def test_a_hiccup_outside_of_the_stages_is_waited_for(
+    stages: FakeStages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [OSError(errno.ESTALE, "Stale file handle") for _ in range(3)]
+    find = Store.find
+
+    def flaky(self: Store, kind: str, fingerprint: str) -> Artifact | None:
+        if left:
+            raise left.pop()
+        return find(self, kind, fingerprint)
+
+    monkeypatch.setattr(Store, "find", flaky)
+    assert run(diamond(), tmp_path)[0] == Counter(computed=4)
+
+
+def test_an_unreadable_note_of_a_failure_stops_nobody(stages: FakeStages, tmp_path: Path) -> None:
+    top = next(iter(diamond()))
+    note = tmp_path / "failures" / "fake" / f"{top.fingerprint}.json"
+    note.parent.mkdir(parents=True)
+    note.write_text("{")
+    assert run(diamond(), tmp_path)[0] == Counter(computed=4)

@@ -98,6 +98,20 @@ def test_why_tells_what_differs_from_what_there_is(tmp_path: Path) -> None:
     ).stdout.replace("\n", " ")
 
 
+def test_what_stops_a_sweep_is_a_sentence(tmp_path: Path) -> None:
+    done = planned(tmp_path, "seed=0,1", "why=nothing")
+    assert done.returncode == 1
+    assert "error why=nothing: no such stage" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    done = planned(tmp_path, "plan=true,false")
+    assert "outputs.dir, plan and why hold for a whole sweep" in done.stderr
+    (tmp_path / "format.json").write_text('{"format": 9}')
+    done = planned(tmp_path, "seed=0,1")
+    assert done.returncode == 1
+    assert "format" in done.stdout
+    assert not (tmp_path / "sweeps").exists()
+
+
 def test_the_reason_of_a_job_is_used_where_the_store_knows_none(tmp_path: Path) -> None:
     cell = Cell(3, {"seed": 1}, "0" * 64, None, "missing", "nobody works on it")
     assert _with_reason(cell, tmp_path) is cell

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -163,6 +164,23 @@ def test_a_checkpoint_without_its_metrics_is_of_no_use(tmp_path, damage):
     left_behind(train(Automatic, batch, STEPS, folder), folder)
     damage(folder / FILE_NAME)
     assert left_behind(train(Automatic, batch, STEPS, folder), folder) == whole
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), MemoryError()])
+def test_an_error_that_says_nothing_about_the_checkpoint_costs_none_of_it(tmp_path, monkeypatch, error):
+    with pytest.raises(ZeroDivisionError):
+        fit(Manual(), lambda step: batch(step) if step < 3 else 1 / 0, STEPS, tmp_path, checkpoint_steps=1)
+
+    def unreadable(*_, **__):
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(torch, "load", unreadable)
+        with pytest.raises(type(error)):
+            fit(Manual(), batch, STEPS, tmp_path, checkpoint_steps=1)
+    resumed = []
+    fit(Manual(), lambda step: resumed.append(step) or batch(step), STEPS, tmp_path, checkpoint_steps=1)
+    assert resumed == [3, 4]
 
 
 def test_nothing_is_unpickled_from_a_checkpoint(tmp_path):

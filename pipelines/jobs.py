@@ -15,6 +15,7 @@ from typing import Any
 import omegaconf.base
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -66,19 +67,22 @@ class Composer:
         self._loader = loader
         self._master = master
         self._parser = OverridesParser.create(config_loader=loader)
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[str, ...], tuple[DictConfig, DictConfig | None]] = {}
+        """For each choice of groups the configuration, and that of Hydra, to which `${hydra:...}` refers."""
         self.parsed = cache(self._parsed)
 
     def compose(self, overrides: Sequence[str]) -> Config:
         """Return the checked configuration of one job; raises one of `UNPLANNABLE`."""
         parsed = [self.parsed(text) for text in overrides]
         groups = tuple(text for text, each in zip(overrides, parsed, strict=True) if self._is_composed(each))
-        if groups not in self._composed:
-            self._composed[groups] = self._of_groups(groups)
-        cfg = copy.deepcopy(self._composed[groups])
-        values = [each for each in parsed if not self._is_composed(each)]
-        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
-        return parse(cfg)
+        with _hydra_restored():
+            if groups not in self._composed:
+                self._composed[groups] = self._of_groups(groups)
+            composed, HydraConfig.instance().cfg = self._composed[groups]
+            cfg = copy.deepcopy(composed)
+            values = [each for each in parsed if not self._is_composed(each)]
+            ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+            return parse(cfg)
 
     def keys(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Return what each override sets, as a plain value by its key; what tells workers apart is left out."""
@@ -90,11 +94,12 @@ class Composer:
         values.pop(WORKER, None)
         return values
 
-    def _of_groups(self, groups: Sequence[str]) -> DictConfig:
+    def _of_groups(self, groups: Sequence[str]) -> tuple[DictConfig, DictConfig | None]:
         cfg = self._loader.load_sweep_config(self._master, list(groups))
+        HydraConfig.instance().set_config(cfg)
         with read_write(cfg), open_dict(cfg):
             del cfg["hydra"]
-        return cfg
+        return cfg, HydraConfig.instance().cfg
 
     def _is_composed(self, override: Override) -> bool:
         key = override.key_or_group
@@ -102,6 +107,16 @@ class Composer:
 
     def _parsed(self, text: str) -> Override:
         return self._parser.parse_override(text)
+
+
+@contextmanager
+def _hydra_restored() -> Iterator[None]:
+    """Leave Hydra's own configuration as it was: each job is composed with its own."""
+    before = HydraConfig.instance().cfg
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 def plan_jobs(

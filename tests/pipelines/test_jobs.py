@@ -102,6 +102,16 @@ def test_workers_are_jobs_of_one_experiment(master: tuple[Any, DictConfig]) -> N
     assert one.keys == two.keys == {}
 
 
+def test_values_may_refer_to_the_jobs_own_choice_of_groups(master: tuple[Any, DictConfig]) -> None:
+    name = "model.name=/weights/${hydra:runtime.choices.model}"
+    jobs = planned(master, [name, "model=llama2"], [name, "model=gemma"], [name, "model=llama2", "seed=1"])
+    assert [job.config.model.name for job in jobs if job.config] == [
+        "/weights/llama2",
+        "/weights/gemma",
+        "/weights/llama2",
+    ]
+
+
 @pytest.mark.parametrize(
     ("override", "reason"),
     [

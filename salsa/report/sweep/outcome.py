@@ -68,10 +68,7 @@ class Outcomes:
         if working is not None:
             who = f"process {working.owner['pid']} on {working.owner['host']}" if working.owner else "another process"
             return "running", f"{name} is being worked on by {who}"
-        try:
-            failure = self._store.failure(kind, fingerprint)
-        except ValueError as error:
-            return "failed", f"{name} failed, and the note of it is unreadable ({error})"
+        failure = self._store.failure(kind, fingerprint)
         if failure is not None:
             return "failed", f"{name}: {str(failure.get('error', 'no reason noted')).splitlines()[0]}"
         return "waiting", ""

@@ -89,7 +89,7 @@ def test_an_unreadable_note_of_a_failure_is_a_failure(begun: tuple[Path, Store])
     place, store = begun
     store.record_failure("align", TRAINED, {"error": "x"}).write_text("{")
     assert sweeps.load(place)[1].state == "failed"
-    assert "the note of it is unreadable" in sweeps.load(place)[1].reason
+    assert "policy: unknown, because the note of it, " in sweeps.load(place)[1].reason
 
 
 def test_what_is_being_worked_on_is_running_even_if_it_failed_before(begun: tuple[Path, Store]) -> None:

@@ -28,7 +28,8 @@ SMALL = [
     "suite.tax_documents=8",
     "suite.samples=4",
 ]
-THOUSAND = ["policy.kl_coef=range(0.1,1.1,0.1)", "soup.alpha=range(0,1,0.1)", "seed=range(0,10)"]
+# Ranges of whole numbers: rounding gives those of fractions an eleventh value.
+THOUSAND = ["policy.steps=range(1,11)", "sft.steps=range(1,11)", "seed=range(0,10)"]
 JOBS = (4, 12)
 
 

@@ -19,19 +19,75 @@ class Origin(Enum):
 
 
 class Reference(Enum):
-    """Models that the KL can be measured to."""
+    """What the KL is measured to."""
 
     sft = "sft"
     soup = "soup"
     other = "other"
     base = "base"
+    ema = "ema"
+    sync = "sync"
+    mixture = "mixture"
 
 
 class Init(Enum):
     """Models that a policy can start from."""
 
     sft_1 = "sft_1"
+    sft_2 = "sft_2"
     soup = "soup"
+
+
+class Loss(Enum):
+    """Losses of a token."""
+
+    ppo_clip = "ppo_clip"
+    square = "square"
+    awr = "awr"
+    reinforce = "reinforce"
+
+
+class Credit(Enum):
+    """Where advantages come from."""
+
+    gae = "gae"
+    group = "group"
+    leave_one_out = "leave_one_out"
+    returns = "returns"
+
+
+class Aggregate(Enum):
+    """How the losses of tokens become the loss of a minibatch."""
+
+    tokens = "tokens"
+    replies = "replies"
+    reply_sums = "reply_sums"
+
+
+class KlPlacement(Enum):
+    """Where the KL to the reference enters."""
+
+    reward = "reward"
+    loss_k2 = "loss_k2"
+    loss_k3 = "loss_k3"
+    none = "none"
+
+
+class Critic(Enum):
+    """Critics of the credit gae."""
+
+    reward = "reward"
+    sft = "sft"
+    trunk = "trunk"
+
+
+class Action(Enum):
+    """What a crossed guard leads to."""
+
+    stop = "stop"
+    skip = "skip"
+    warn = "warn"
+    ignore = "ignore"
 
 
 class Draws(Enum):

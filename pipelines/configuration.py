@@ -3,68 +3,26 @@
 The values, with their units and sources, are in the YAML files under `conf/`; a key exists only if a stage reads it.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
 
+from pipelines.arm import Align
 from pipelines.choices import (
     Accelerator,
     Family,
-    Init,
     JudgeName,
     Origin,
-    Reference,
     Schedule,
     Tracker,
     TrackerMode,
 )
+from pipelines.ranges import ConfigurationError, accept, check_all, require
 from salsa.models.architecture import Architecture
-from salsa.rl.settings import PPOSettings
 from salsa.training.settings import OptimiserSettings
 
-
-class ConfigurationError(ValueError):
-    """A value that cannot work; the message names the key, the value and the fix."""
-
-
-def check_all(node: object, at: str = "") -> None:
-    """Check the ranges of a configuration and of everything in it, naming each key by its full path.
-
-    Every number must be finite: a training that reads an infinity or NaN anywhere comes to nothing.
-    """
-    if isinstance(node, float):
-        require(math.isfinite(node), at, node, "must be a finite number")
-    elif isinstance(node, tuple | list):
-        for value in node:
-            check_all(value, at)
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            check_all(value, f"{at}.{key}" if at else str(key))
-    elif is_dataclass(node):
-        for item in fields(node):
-            check_all(getattr(node, item.name), f"{at}.{item.name}" if at else item.name)
-        if hasattr(node, "check"):
-            node.check(at)
-
-
-def require(condition: bool, key: str, value: object, fix: str) -> None:
-    """Raise `ConfigurationError` unless the condition holds."""
-    if not condition:
-        raise ConfigurationError(f"{key}={value}: {fix}")
-
-
-def accept(at: str, build: Callable[[], object]) -> None:
-    """Build the settings that a stage will build of the keys under `at`; what they refuse is a `ConfigurationError`.
-
-    So that each range is stated once, where it is used. The settings' messages begin with the name of the key.
-    """
-    try:
-        build()
-    except ValueError as error:
-        raise ConfigurationError(f"{at}.{error}") from error
+__all__ = ["Config", "ConfigurationError", "accept", "check_all", "require"]
 
 
 @dataclass
@@ -209,8 +167,10 @@ class Preferences:
 
 @dataclass
 class Reward:
-    """Training of the reward model."""
+    """The reward model: a published one, or its training."""
 
+    name: str | None = MISSING
+    revision: str | None = MISSING
     steps: int = MISSING
     batch: int = MISSING
     normaliser_replies: int = MISSING
@@ -221,37 +181,6 @@ class Reward:
         require(self.steps >= 1, f"{at}.steps", self.steps, "must be at least 1")
         require(self.batch >= 1, f"{at}.batch", self.batch, "must be at least 1")
         require(self.normaliser_replies >= 2, f"{at}.normaliser_replies", self.normaliser_replies, "must be at least 2")
-
-
-@dataclass
-class Align:
-    """One PPO arm."""
-
-    reference: Reference = MISSING
-    init: Init = MISSING
-    kl_coef: float = MISSING
-    steps: int = MISSING
-    batch_prompts: int = MISSING
-    epochs: int = MISSING
-    minibatches: int = MISSING
-    learning_rate: float = MISSING
-    critic_learning_rate: float = MISSING
-    final_fraction: float = MISSING
-    warmup_steps: int = MISSING
-    betas: tuple[float, float] = MISSING
-    adam_eps: float = MISSING
-    clip: float = MISSING
-    value_clip: float = MISSING
-    gamma: float = MISSING
-    lam: float = MISSING
-    missing_end_score: float = MISSING
-    gradient_clip: float = MISSING
-    trace_every: int = MISSING
-
-    def check(self, at: str) -> None:
-        """Check the ranges of the keys under `at`."""
-        own = {key: value for key, value in vars(self).items() if key not in ("reference", "init")}
-        accept(at, lambda: PPOSettings(**own))
 
 
 @dataclass
@@ -378,6 +307,11 @@ class Config:
     worker: int = MISSING
     plan: bool = MISSING
     why: str | None = MISSING
+
+    def arms(self) -> dict[str, Align]:
+        """Return the arms by the key that each is under."""
+        controls = {f"controls.{name}": control for name, control in self.controls.items()}
+        return {"policy": self.policy, "opponent": self.opponent} | controls
 
     def check(self, at: str = "") -> None:
         """Check the ranges of the keys under `at`."""

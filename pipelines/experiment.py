@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import identity as published
-from pipelines.configuration import Align, Config, Init, JudgeName, Optimiser, Origin, Reference
+from pipelines.arm import Align, arm_name, references
+from pipelines.arm import identity as arm_identity
+from pipelines.choices import Critic, JudgeName, Origin
+from pipelines.configuration import Config, Optimiser
 from pipelines.plan import Plan, Stage
+from pipelines.ranges import plain
+from pipelines.rules import RuleSettings, active
+from pipelines.rules import identity as rule_identity
 from pipelines.sources import FilesData, UltraData, ZooData, draw_identity, world_identity
 from salsa.data.rows import DataError, FileTable
 from salsa.store.fingerprint import file_digest
@@ -108,7 +114,7 @@ class _Builder:
     def _base(self) -> Stage:
         config, model = self.config, self.config.model
         if config.scale.source is Origin.hub:
-            identity, place = published.of_weights(model, self.digest)
+            identity, place = published.of_weights("model", model.name, model.revision, self.digest)
             place |= {"family": model.family.value, "context": config.base.context}
             return self.plan.add("base", "base", identity | {"template": model.template}, execution=place)
         base = config.base
@@ -168,17 +174,22 @@ class _Builder:
             inputs["tokenizer"] = self.base
         name = "preferences" if role == ROLE_REWARD else "preferences_judge"
         pairs = self.plan.add("preferences", name, identity, inputs)
-        training = {
+        measuring = {
             "data": self.draws,
             "role": role,
-            "steps": reward.steps,
-            "batch": reward.batch,
-            "optimiser": _optimiser(reward.optimiser),
             "normaliser_replies": reward.normaliser_replies,
             "generation": self.generation,
         } | self.replicate
-        inputs = {"start": start, "preferences": pairs, "normaliser": self.sft[0]} | self.data_inputs
-        return self.plan.add("reward", "reward" if role == ROLE_REWARD else "reward_judge", training, inputs)
+        inputs = {"preferences": pairs, "normaliser": self.sft[0]} | self.data_inputs
+        if reward.name is not None and role == ROLE_REWARD:
+            weights, place = published.of_weights("reward", reward.name, reward.revision, self.digest)
+            identity = measuring | {"published": weights, "heldout": preferences.heldout}
+            return self.plan.add("reward", "reward", identity, inputs, place)
+        training = {"steps": reward.steps, "batch": reward.batch, "optimiser": _optimiser(reward.optimiser)}
+        inputs["start"] = start
+        return self.plan.add(
+            "reward", "reward" if role == ROLE_REWARD else "reward_judge", measuring | training, inputs
+        )
 
     def _rows(self) -> list[Row]:
         config = self.config
@@ -191,7 +202,7 @@ class _Builder:
         arms += [("control", control) for control in config.controls.values()]
         names: set[str] = set()
         for role, arm in arms:
-            name = _arm_name(arm)
+            name = arm_name(arm)
             if name in names:
                 name = f"{name} ({role})"
             while name in names:
@@ -202,25 +213,52 @@ class _Builder:
             )
         return rows
 
-    def _model(self, which: Reference | Init) -> Stage:
+    def _model(self, name: str) -> Stage:
+        """Return the stage of a model by the name that `reference` or `init` gives it."""
         return {
             "sft": self.sft[0],
             "sft_1": self.sft[0],
+            "sft_2": self.sft[1],
             "other": self.sft[1],
             "soup": self.soup,
             "base": self.base,
-        }[which.value]
+        }[name]
 
     def _align(self, name: str, arm: Align) -> Stage:
-        identity = {key: value for key, value in vars(arm).items() if key not in ("reference", "init")}
-        identity |= {
+        identity = arm_identity(arm) | {
             "data": self.draws,
             "generation": self.generation,
             "trace_prompts": self.config.suite.anchor_prompts,
         }
-        identity["betas"] = list(identity["betas"])
-        inputs = {"init": self._model(arm.init), "reference": self._model(arm.reference), "reward": self.reward}
-        return self.plan.add("align", f"align {name}", identity | self.replicate, inputs | self.data_inputs)
+        inputs = {"init": self._model(arm.init.value)} | self.data_inputs
+        if arm.rewards.model or identity.get("critic") == Critic.reward.value:
+            inputs["reward"] = self.reward
+        for index, reference in enumerate(references(arm), start=1):
+            inputs[f"reference_{index}"] = self._model(reference)
+        execution = {"guards": plain(arm.guards), "rules": {}}
+        for rule, settings in self._rules(arm).items():
+            known, folders = rule_identity(settings)
+            own = {"weight": settings.weight, "normalise": settings.normalise}
+            identity["rewards"].setdefault("rules", {})[rule] = known | own
+            execution["rules"][rule] = {"key": settings.key, "folders": folders}
+            if settings.normalise:
+                inputs[f"rule_{rule}"] = self._rule(rule, known, execution["rules"][rule])
+        return self.plan.add("align", f"align {name}", identity | self.replicate, inputs, execution)
+
+    def _rules(self, arm: Align) -> dict[str, RuleSettings]:
+        at = next(at for at, each in self.config.arms().items() if each is arm)
+        return active(f"{at}.rewards.rules", arm.rewards.rules)
+
+    def _rule(self, name: str, known: dict[str, Any], place: dict[str, Any]) -> Stage:
+        """Add the stage that measures what zero and one of a rule mean; arms that share the rule share it."""
+        identity = {
+            "data": self.draws,
+            "rule": known,
+            "normaliser_replies": self.config.reward.normaliser_replies,
+            "generation": self.generation,
+        } | self.replicate
+        inputs = {"normaliser": self.sft[0]} | self.data_inputs
+        return self.plan.add("rule", f"rule {name}", identity, inputs, place)
 
     def _respond(self, row: Row, suite: str, prompts: int, generation: dict[str, Any]) -> Stage:
         identity = {"data": self.world, "suite": suite, "prompts": prompts, "generation": generation}
@@ -241,7 +279,7 @@ class _Builder:
         judging = {
             "data": self.world,
             "judge": self._judge_name(),
-            "missing_end_score": float(self.config.policy.missing_end_score),
+            "missing_end_score": self.config.policy.missing_end_score,
         }
         done: dict[str, Stage] = {}
         for name in suite.names:
@@ -309,19 +347,6 @@ def _optimiser(optimiser: Optimiser | None) -> dict[str, Any]:
     if optimiser is None:
         return {}
     return dict(vars(optimiser)) | {"schedule": optimiser.schedule.value, "betas": list(optimiser.betas)}
-
-
-def _arm_name(arm: Align) -> str:
-    named = {
-        ("sft", "sft_1"): "PPO",
-        ("soup", "sft_1"): "SALSA",
-        ("other", "sft_1"): "ref SFT2",
-        ("soup", "soup"): "start+ref soup",
-        ("sft", "soup"): "start soup",
-        ("base", "sft_1"): "ref base",
-    }
-    start, reference = arm.init.value, arm.reference.value
-    return named.get((reference, start), f"start {start}, ref {reference}")
 
 
 def _existing(key: str, path: str) -> Path:

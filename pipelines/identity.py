@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.configuration import Model
 from pipelines.sources import UltraData
 from salsa.hub import Repository, commit, is_local
 
@@ -18,17 +17,19 @@ Digest = Callable[[Path], str]
 """Gives the SHA-256 of a file as hexadecimal digits."""
 
 
-def of_weights(model: Model, digest: Digest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the identity of a model's published weights, and where a stage finds them: their name and revision.
+def of_weights(
+    key: str, name: str, revision: str | None, digest: Digest
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the identity of published weights, and where a stage finds them: their name and revision.
 
-    Raises FileNotFoundError where a folder is missing.
+    `key` is the part of the configuration that names them. Raises FileNotFoundError where a folder is missing.
     """
-    if not is_local(model.name):
-        revision = commit(Repository("model", model.name, model.revision)) or model.revision
-        return {"source": "hub", "name": model.name, "revision": revision}, {"name": model.name, "revision": revision}
+    if not is_local(name):
+        revision = commit(Repository("model", name, revision)) or revision
+        return {"source": "hub", "name": name, "revision": revision}, {"name": name, "revision": revision}
     from salsa.models.source import model_files
 
-    folder = _folder("model.name", model.name)
+    folder = _folder(f"{key}.name", name)
     identity = {"source": "folder", "files": _digests(folder, model_files(folder), digest)}
     return identity, {"name": str(folder), "revision": None}
 

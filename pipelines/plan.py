@@ -15,10 +15,11 @@ VERSIONS = {
     "soup": 1,
     "preferences": 1,
     "reward": 1,
-    "align": 1,
+    "rule": 1,
+    "align": 2,
     "respond": 1,
     "judge": 1,
-    "anchors": 1,
+    "anchors": 2,
     "tax": 1,
     "report": 1,
 }

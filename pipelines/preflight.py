@@ -35,6 +35,10 @@ def problems(config: Config) -> list[str]:
         checks.append(_gpu)
     if config.scale.source is Origin.hub:
         checks.append(_weights)
+    if config.reward.name is not None:
+        checks.append(_reward_model)
+    if any(arm.rewards.rules for arm in config.arms().values()):
+        checks.append(_rules)
     if isinstance(config.data, UltraData):
         checks += [_demonstrations, _preferences]
     # Side by side, because each may wait half a second for a hub that does not answer.
@@ -90,6 +94,41 @@ def _weights(config: Config) -> list[str]:
             "or compute.accelerator=cpu if you mean it"
         )
     return found
+
+
+def _reward_model(config: Config) -> list[str]:
+    """Check a published reward model; what its tokenizer needs is known when the policy's is there."""
+    from salsa.models.source import UnavailableModelError, check, read_configuration
+
+    assert config.reward.name is not None
+    try:
+        folder = check(config.reward.name, config.reward.revision)
+        found = {} if folder is None else read_configuration(folder)
+    except UnavailableModelError as error:
+        return [f"reward.name: {error}"]
+    if not found:
+        return []
+    kinds = found.get("architectures") or ["an unnamed model"]
+    # Transformers leaves out the names of labels where there are two.
+    labels = len(found.get("id2label") or (0, 1))
+    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        return [f"reward.name: {folder} holds {', '.join(kinds)}, not a sequence classifier with one label"]
+    if labels != 1:
+        return [f"reward.name: {folder} holds a classifier of {labels} classes; a reward model has one label"]
+    return []
+
+
+def _rules(config: Config) -> list[str]:
+    """Import the rules of the reward: better now than after the models they are to train have been trained."""
+    from pipelines.rules import active, problem
+
+    rules = [
+        rule
+        for at, arm in config.arms().items()
+        for rule in active(f"{at}.rewards.rules", arm.rewards.rules).values()
+    ]
+    alike = {repr((rule.target, rule.arguments)): rule for rule in reversed(rules)}
+    return [says for rule in alike.values() if (says := problem(rule))]
 
 
 def _demonstrations(config: Config) -> list[str]:

@@ -6,8 +6,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipelines.arm import Align, Rewards
 from pipelines.choices import JudgeName, Origin
 from pipelines.configuration import Config, ConfigurationError, accept, check_all, require
+from pipelines.rules import merged
 from pipelines.sources import FilesData, UltraData, ZooData
 from salsa.data.suites import OWN_SUITES, ULTRA_SUITES, name_problem
 
@@ -16,6 +18,7 @@ def register() -> None:
     """Tell Hydra the types of every key."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
+    store.store(group="schema", name="align", node=_with_named_rules())
     store.store(group="schema", name="zoo", node=ZooData)
     store.store(group="schema", name="files", node=_with_named_suites(FilesData))
     store.store(group="schema", name="ultra", node=_with_named_suites(UltraData))
@@ -26,6 +29,15 @@ def _with_named_suites(data: type[FilesData | UltraData]) -> DictConfig:
     schema = OmegaConf.structured(data)
     schema.prompts = {}
     OmegaConf.set_struct(schema.prompts, False)
+    assert isinstance(schema, DictConfig)
+    return schema
+
+
+def _with_named_rules() -> DictConfig:
+    """Return the schema of an arm, in which `policy.rewards.rules.<any name>={...}` is a known key."""
+    schema = OmegaConf.structured(Align)
+    schema.rewards = OmegaConf.structured(Rewards)
+    OmegaConf.set_struct(schema.rewards.rules, False)
     assert isinstance(schema, DictConfig)
     return schema
 
@@ -43,9 +55,17 @@ def parse(cfg: DictConfig) -> Config:
             raise
         raise ConfigurationError(f"no value for {missing}: give each as key=value") from error
     assert isinstance(config, Config)
+    _share_rules(config)
     check_all(config)
     _check_combinations(config)
     return config
+
+
+def _share_rules(config: Config) -> None:
+    """Give the other arms the policy's rules; an interpolation in YAML would write what is set of theirs into it."""
+    policys = merged({}, config.policy.rewards.rules)
+    for arm in config.arms().values():
+        arm.rewards.rules = policys if arm is config.policy else merged(policys, arm.rewards.rules)
 
 
 def _missing(node: Any, at: str = "") -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.ending import TERMINATED, Terminated, terminable
+from pipelines.memory import keep_freed
 from pipelines.plan import Plan
 from pipelines.runner import work
 from pipelines.work import Execution
@@ -26,6 +27,7 @@ def prepare(threads: int) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     logging.captureWarnings(True)
+    keep_freed()
     import lightning.pytorch
     import torch
 

@@ -1,8 +1,14 @@
-"""Stage `align`: PPO with the KL to the reference that the experiment names; SALSA when that is the soup."""
+"""Stage `align`: an algorithm of the PPO family with the experiment's reference; SALSA when that is the soup."""
 
+import copy
+import json
 import shutil
 from typing import Any
 
+from transformers import PreTrainedModel
+
+from pipelines.arm import guard_settings
+from pipelines.samples import SampleBook
 from pipelines.scoring import scorer_of
 from pipelines.training import train
 from pipelines.work import Work
@@ -10,13 +16,30 @@ from salsa.data.chat import encode_prompts
 from salsa.data.conversation import Prompt
 from salsa.data.lengths import fit_prompts
 from salsa.models.families import load_causal, load_scalar, load_tokenizer, save
-from salsa.models.heads import critic_from_reward
+from salsa.models.heads import critic_from_reward, reward_from_causal
+from salsa.rl.guards import NAMES as GUARD_NAMES
 from salsa.rl.ppo import PPO
-from salsa.rl.references import FrozenReference
+from salsa.rl.references import FrozenReference, MixtureReference, MovingReference, Reference
 from salsa.rl.settings import PPOSettings
-from salsa.rl.trace import Trace
+from salsa.rl.trace import Trace, load_best
 
 TRACE = "trace"
+SAMPLES = "samples.md"
+BEST = "best"
+VALIDATION = "validation.json"
+
+_OTHER_KEYS = (
+    "data",
+    "generation",
+    "guards",
+    "keep_best",
+    "missing_end_score",
+    "reference",
+    "replicate",
+    "rewards",
+    "seed",
+    "trace_prompts",
+)
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -24,57 +47,62 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     config, inputs = work.config, work.inputs
     tokenizer = load_tokenizer(inputs["init"].path)
     settings = _settings(work)
-    scorer = scorer_of(inputs["reward"], config["missing_end_score"], work.execution.micro_batch_tokens)
+    policy = load_causal(inputs["init"].path)
+    traced = _fitting(work, tokenizer, work.source.suite("validation", config["trace_prompts"]))
+    best = work.unfinished / "best.safetensors" if config["keep_best"] else None
+    book = SampleBook(work, tokenizer, traced, work.unfinished / SAMPLES, work.unfinished / TRACE)
     module = PPO(
         settings,
-        policy=load_causal(inputs["init"].path),
-        critic=critic_from_reward(load_scalar(inputs["reward"].path)),
-        reference=FrozenReference(
-            load_causal(inputs["reference"].path), inputs["reference"].fingerprint, settings.micro_batch_tokens
-        ),
-        scorer=scorer,
-        prompts=_prompts(work, tokenizer, settings),
+        policy=policy,
+        critic=_critic(work, settings),
+        reference=_reference(work, settings, policy),
+        scorer=scorer_of(inputs["reward"], config["missing_end_score"], work.execution.micro_batch_tokens),
+        prompts=_ids(tokenizer, _training_prompts(work, tokenizer, settings)),
         eos=tokenizer.eos_token_id,
         pad=tokenizer.pad_token_id,
-        trace=Trace(work.unfinished / TRACE, _trace_prompts(work, tokenizer)),
+        trace=Trace(work.unfinished / TRACE, _ids(tokenizer, traced), best, book.add),
     )
     last = train(work, module, lambda step: step, settings.steps)
     save(module.policy, tokenizer, work.folder)
-    save(module.critic, tokenizer, work.folder / "critic")
+    if isinstance(module.critic, PreTrainedModel):
+        save(module.critic, tokenizer, work.folder / "critic")
     shutil.copytree(work.unfinished / TRACE, work.folder / TRACE)
-    says = f"{settings.steps} steps x {settings.batch_prompts} prompts, KL coefficient {settings.kl_coef:g}"
+    shutil.copyfile(work.unfinished / SAMPLES, work.folder / SAMPLES)
+    says = _save_best(work, module, tokenizer)
+    return _summary(settings, last) + says, last
+
+
+def _save_best(work: Work, module: PPO, tokenizer: Any) -> str:
+    """Save the best policy in `best/`, unless it is the last one, and say where the best one is."""
+    tracer = module.tracer
+    assert tracer is not None
+    kept = work.config["keep_best"] and tracer.best_step not in (None, module.settings.steps)
+    (work.folder / VALIDATION).write_text(
+        json.dumps({"best_step": tracer.best_step, "best_objective": tracer.best_objective, "kept": kept}, indent=1)
+    )
+    if not kept:
+        return ""
+    load_best(work.unfinished / "best.safetensors", module.policy)
+    save(module.policy, tokenizer, work.folder / BEST)
+    return f"; best on validation after {tracer.best_step} steps (in {BEST}/)"
+
+
+def _summary(settings: PPOSettings, last: dict[str, float]) -> str:
+    says = f"{settings.steps} steps x {settings.episodes} replies, KL coefficient {settings.kl_coef:g}"
     says += f", reward {last['reward/score']:.2f}, KL to reference {last['kl/reply_k1']:.2f} nats a reply"
-    return says, last
+    crossed = {name: int(last[f"guard/{name}"]) for name in GUARD_NAMES if f"guard/{name}" in last}
+    if crossed:
+        says += "; guards crossed: " + ", ".join(f"{name} in {count} steps" for name, count in crossed.items())
+    return says
 
 
 def _settings(work: Work) -> PPOSettings:
     config = work.config
-    own = {
-        key: config[key]
-        for key in (
-            "steps",
-            "batch_prompts",
-            "epochs",
-            "minibatches",
-            "learning_rate",
-            "critic_learning_rate",
-            "final_fraction",
-            "warmup_steps",
-            "adam_eps",
-            "clip",
-            "value_clip",
-            "kl_coef",
-            "gamma",
-            "lam",
-            "missing_end_score",
-            "gradient_clip",
-            "trace_every",
-        )
-    }
+    own = {key: value for key, value in config.items() if key not in _OTHER_KEYS}
     generation = config["generation"]
     return PPOSettings(
-        **own,
-        betas=tuple(config["betas"]),
+        **own | {"betas": tuple(config["betas"])},
+        guards=guard_settings(dict(work.stage.execution["guards"])),
         temperature=generation["temperature"],
         max_new_tokens=generation["max_new_tokens"],
         seed=work.seed("align"),
@@ -82,19 +110,38 @@ def _settings(work: Work) -> PPOSettings:
     )
 
 
-def _prompts(work: Work, tokenizer: Any, settings: PPOSettings) -> list[list[int]]:
+def _critic(work: Work, settings: PPOSettings) -> PreTrainedModel | None:
+    """Return the separate critic of an arm that has one; its first values are zero."""
+    if settings.credit != "gae" or settings.critic == "trunk":
+        return None
+    if settings.critic == "reward":
+        return critic_from_reward(load_scalar(work.inputs["reward"].path))
+    return critic_from_reward(reward_from_causal(load_causal(work.inputs["init"].path), head_seed=0))
+
+
+def _reference(work: Work, settings: PPOSettings, policy: PreTrainedModel) -> Reference:
+    """Return what the KL is measured to; a reference that follows the policy starts as its copy."""
+    reference, tokens = work.config["reference"], settings.micro_batch_tokens
+    if reference["kind"] == "moving":
+        identity = f"policy, moving by {reference['rate']:g} every {reference['every']}"
+        own = copy.deepcopy(policy)
+        return MovingReference(own, identity, rate=reference["rate"], every=reference["every"], max_tokens=tokens)
+    shares = reference.get("shares", [1.0])
+    models = [work.inputs[f"reference_{index}"] for index in range(1, len(shares) + 1)]
+    frozen = [FrozenReference(load_causal(model.path), model.fingerprint, tokens) for model in models]
+    return frozen[0] if len(frozen) == 1 else MixtureReference(list(zip(shares, frozen, strict=True)))
+
+
+def _training_prompts(work: Work, tokenizer: Any, settings: PPOSettings) -> list[Prompt]:
     """Return the training prompts: enough for every iteration to have its own, where the source has as many."""
-    return _ids(
-        work, tokenizer, work.source.prompts(work.rng("alignment prompts"), settings.steps * settings.batch_prompts)
-    )
+    wanted = settings.steps * settings.batch_prompts
+    return _fitting(work, tokenizer, work.source.prompts(work.rng("alignment prompts"), wanted))
 
 
-def _trace_prompts(work: Work, tokenizer: Any) -> list[list[int]]:
-    """Return the first questions of the validation suite, the fixed prompts that replies are stored for."""
-    return _ids(work, tokenizer, work.source.suite("validation", work.config["trace_prompts"]))
-
-
-def _ids(work: Work, tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:
+def _fitting(work: Work, tokenizer: Any, prompts: list[Prompt]) -> list[Prompt]:
     generation = work.config["generation"]
-    kept = fit_prompts(tokenizer, prompts, generation["context"], generation["max_new_tokens"]).kept
-    return encode_prompts(tokenizer, [prompt.conversation() for prompt in kept])
+    return fit_prompts(tokenizer, prompts, generation["context"], generation["max_new_tokens"]).kept
+
+
+def _ids(tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:
+    return encode_prompts(tokenizer, [prompt.conversation() for prompt in prompts])

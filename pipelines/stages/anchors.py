@@ -60,7 +60,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     for replies in _replies(work, tokenizer):
         divergences = _divergences(work, replies, anchors)
         scores = _scores(_answers(replies, prompts, tokenizer), scorer, judge, clusters)
-        points.append({"step": replies.step} | scores | {"kl": _summaries(divergences, clusters)})
+        lengths = replies.sequences.reply_lengths.tolist()
+        points.append({"step": replies.step} | scores | {"kl": _summaries(divergences, lengths, clusters)})
     final = {"clusters": clusters, "divergences": divergences}
     (work.folder / ANCHORS).write_text(json.dumps({"final": final, "points": points}, indent=1))
     means = {name: float(np.mean(per_reply["k1"])) for name, per_reply in divergences.items()}
@@ -103,13 +104,24 @@ def _divergences(work: Work, replies: Replies, anchors: Mapping[str, Any]) -> di
     return per_anchor
 
 
-def _summaries(divergences: dict[str, dict[str, list[float]]], clusters: list[str]) -> dict[str, dict[str, Any]]:
-    """Return means and clustered standard errors by anchor: k1, k1_se, k3, k3_se."""
-    return {
-        name: {key: float(np.mean(values)) for key, values in per_reply.items()}
-        | {f"{key}_se": clustered_standard_error(values, clusters) for key, values in per_reply.items()}
-        for name, per_reply in divergences.items()
-    }
+def _summaries(
+    divergences: dict[str, dict[str, list[float]]], lengths: list[int], clusters: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Return by anchor the means k1 and k3 a reply and k1_token and k3_token a token, with standard errors (..._se).
+
+    A token's mean is the sum over all tokens by their number; its standard error is that of a ratio (Cochran 1977).
+    """
+    summaries: dict[str, dict[str, Any]] = {}
+    mean_length = float(np.mean(lengths))
+    for name, per_reply in divergences.items():
+        summary = summaries[name] = {}
+        for key, values in per_reply.items():
+            summary[key] = float(np.mean(values))
+            summary[f"{key}_se"] = clustered_standard_error(values, clusters)
+            summary[f"{key}_token"] = ratio = summary[key] / mean_length
+            error = clustered_standard_error(np.asarray(values) - ratio * np.asarray(lengths), clusters)
+            summary[f"{key}_token_se"] = None if error is None else error / mean_length
+    return summaries
 
 
 def _answers(replies: Replies, prompts: list[Prompt], tokenizer: Any) -> Answers:

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from salsa.models.architecture import FAMILIES, Architecture
-from salsa.models.source import UnavailableModelError, has_tokenizer, resolve
+from salsa.models.source import UnavailableModelError, base_of, has_tokenizer, is_adapter, resolve
 
 __all__ = [
     "FAMILIES",
@@ -58,13 +58,16 @@ def build(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: 
 
 
 def load_causal(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
-    """Load a causal language model from a folder in Hugging Face format or one that holds a pointer.
+    """Load a causal language model from a folder in Hugging Face format or one that holds a pointer or an adapter.
 
-    `dtype` None keeps the number format of the files. The model is in evaluation mode.
+    `dtype` None keeps the number format of the files. The model is in evaluation mode. A LoRA adapter is added into
+    the weights of its base, in float32 or better: in half precision its small changes would be lost.
 
     Raises:
         UnavailableModelError: if the folder is missing, holds no safetensors, or holds another kind of model.
     """
+    if is_adapter(folder):
+        return _merged(load_causal(base_of(folder)), folder, dtype)
     return _load(AutoModelForCausalLM, "ForCausalLM", "a causal language model", folder, dtype)
 
 
@@ -74,6 +77,8 @@ def load_scalar(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMod
     Raises:
         UnavailableModelError: as `load_causal`, and if the model's head has more than one output.
     """
+    if is_adapter(folder):
+        return _scalar_over_base(folder, dtype)
     model = _load(
         AutoModelForSequenceClassification, "ForSequenceClassification", "a reward model or critic", folder, dtype
     )
@@ -103,14 +108,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write model, tokenizer and chat template so that `from_pretrained(folder)` of transformers reads them."""
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: str | None = None) -> None:
+    """Write model, tokenizer and chat template so that `from_pretrained(folder)` of transformers reads them.
+
+    Of an `AdaptedModel` the adapter is written, in peft's format; `base` is the path from there to its base.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, **({} if base is None else {"base": base}))
         tokenizer.save_pretrained(folder)
     # Weights come out readable by their owner only, whatever the umask; a store is shared.
-    mode = stat.S_IMODE((folder / "config.json").stat().st_mode)
+    mode = stat.S_IMODE((folder / "tokenizer_config.json").stat().st_mode)
     for weights in folder.glob("*.safetensors"):
         weights.chmod(mode)
 
@@ -139,6 +147,30 @@ def _configuration(architecture: Architecture, tokenizer: PreTrainedTokenizerBas
     if architecture.family == "mistral":
         return MistralConfig(**sizes, rms_norm_eps=1e-5, sliding_window=architecture.sliding_window)
     return GemmaConfig(**sizes, hidden_act="gelu_pytorch_tanh")
+
+
+def _merged(model: PreTrainedModel, folder: Path, dtype: torch.dtype | None) -> PreTrainedModel:
+    """Return the base `model` with the adapter in `folder` added into it."""
+    from salsa.models.adapters import merge  # takes a second, which a store without adapters need not wait for
+    from salsa.models.factors import read_adapter
+
+    exact = model.to(torch.promote_types(model.dtype, torch.float32))
+    with _quiet():
+        return merge(exact, read_adapter(folder), str(folder)).to(dtype or exact.dtype).eval()
+
+
+def _scalar_over_base(folder: Path, dtype: torch.dtype | None) -> PreTrainedModel:
+    """Return the reward model or critic whose adapter and head are in `folder`, as a full model."""
+    from salsa.models.factors import read_adapter
+    from salsa.models.heads import reward_from_causal
+
+    head = read_adapter(folder).head
+    if head is None:
+        raise UnavailableModelError(f"{folder} holds the adapter of a language model, not of a reward model or critic")
+    model = reward_from_causal(load_causal(folder, dtype), head_seed=0)
+    with torch.no_grad():
+        model.score.weight.copy_(head)
+    return model
 
 
 def _load(kind: type, suffix: str, noun: str, folder: Path, dtype: torch.dtype | None) -> PreTrainedModel:

@@ -1,12 +1,12 @@
-"""Laying sequences of different lengths into rows of one width with hardly any padding, and finding them again.
+"""Laying sequences of different lengths end to end, and finding their tokens again.
 
-A forward pass costs as much for a padding token as for a real one, and replies differ in length: padding each
-sequence to the longest one makes two slots out of three idle. So several sequences share a row. Position ids that
-start again at 0 keep them apart: the library's causal models derive from them a mask in which no token sees another
-sequence (only without an attention mask and without a cache).
+A forward pass costs as much for a padding token as for a real one, and replies differ in length: padding each sequence
+to the longest one would make two slots out of three idle. So tokens are a flat list. Only attention needs rows, and
+sequences of like length share them, padded on the right, where causal attention never looks.
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,19 +14,38 @@ from torch import Tensor
 
 from salsa.models.sequences import Sequences
 
+_SLACK = 1.25
+"""How many times as long as its shortest sequence the longest one of a group may be: padding against more groups."""
+_SLACK_TOKENS = 3
+"""How many tokens longer it may be in any case."""
+
+
+class Group(NamedTuple):
+    """Successive sequences of like length: tokens `start` to `stop`, as `rows` rows of `width` cells.
+
+    `cells` [tokens] are the indices of the tokens into the flattened rows; None where there is no padding.
+    """
+
+    start: int
+    stop: int
+    rows: int
+    width: int
+    cells: Tensor | None
+
 
 class Layout(NamedTuple):
-    """Some of the rows of `Sequences`, laid end to end into wider rows ("bins").
+    """Some of the rows of `Sequences`, laid end to end in order of their lengths.
 
-    `ids` and `positions` [bins, width] go into a model; `positions` count from 0 in every sequence. The other fields
-    are indices: `sources` [sequences] into the rows of the `Sequences`; `ends` [sequences] into the flattened bins,
-    the last token of each sequence; `states` [tokens] into the flattened bins, the place at which each reply token is
-    predicted; `targets` [tokens] those reply tokens; `cells` [tokens] into a flattened [rows, longest reply] table of
-    all the `Sequences`. Tokens are ordered by sequence and, within it, by time.
+    `ids` and `positions` [tokens] are tokens and their places in their sequences; `groups` say which sequences attend
+    together. The other fields are indices: `sources` [sequences] into the rows of the `Sequences`; `ends` [sequences]
+    into the tokens, the last one of each sequence; `states` [reply tokens] into the tokens, the place at which each
+    reply token is predicted; `targets` [reply tokens] those reply tokens; `cells` [reply tokens] into a flattened
+    [rows, longest reply] table of all the `Sequences`. Reply tokens are ordered by sequence and, within it, by time.
     """
 
     ids: Tensor
     positions: Tensor
+    groups: tuple[Group, ...]
     sources: Tensor
     ends: Tensor
     states: Tensor
@@ -35,34 +54,101 @@ class Layout(NamedTuple):
 
     def to(self, device: torch.device) -> "Layout":
         """Return the layout on a device."""
-        return Layout(*(field.to(device) for field in self))
+        groups = tuple(
+            group._replace(cells=None if group.cells is None else group.cells.to(device)) for group in self.groups
+        )
+        return Layout(*(groups if field is self.groups else field.to(device) for field in self))
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """Return the tokens as rows padded on the right [sequences, longest], and each token's index into them."""
+        lengths = self.positions[self.ends] + 1
+        width = int(lengths.max())
+        rows = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+        cells = rows * width + self.positions
+        ids = self.ids.new_zeros(len(lengths) * width).index_copy(0, cells, self.ids)
+        return ids.view(len(lengths), width), cells
+
+    @classmethod
+    def of_tokens(cls, texts: Sequence[Sequence[int]]) -> "Layout":
+        """Return the layout of texts without replies, in order of their lengths."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        lengths = torch.tensor([len(texts[index]) for index in order])
+        ids = torch.tensor([token for index in order for token in texts[index]])
+        nothing = torch.empty(0, dtype=torch.long)
+        positions = _ragged(lengths)[1]
+        ends = lengths.cumsum(0) - 1
+        return cls(ids, positions, _groups(lengths), torch.tensor(order), ends, nothing, nothing, nothing)
 
 
 def layouts(sequences: Sequences, max_tokens: int, rows: Tensor | None = None) -> list[Layout]:
     """Lay out `rows` of the sequences (all, if None) in parts of at most `max_tokens` slots, padding included.
 
-    A part holds at least one bin, however long its sequence. Every model output is the same for all `max_tokens`, up
-    to rounding.
+    A part holds sequences of like length, and at least one, however long it is. Every model output is the same for all
+    `max_tokens`, up to rounding.
     """
     ids = sequences.ids.cpu()
     prompt_lengths, reply_lengths = sequences.prompt_lengths.cpu(), sequences.reply_lengths.cpu()
     longest_reply = int(reply_lengths.max())
     chosen = torch.arange(len(ids)) if rows is None else rows.cpu()
     lengths = (prompt_lengths + reply_lengths)[chosen]
-    width = int(lengths.max())
-    bins, starts, used = fill_bins(lengths.tolist(), width)
-    per_part = max(1, max_tokens // width)
-    bin_of, start_of = torch.tensor(bins), torch.tensor(starts)
+    lengths, order = lengths.sort(stable=True)
+    chosen = chosen[order]
+    return [
+        _part(ids, chosen[part], prompt_lengths[chosen[part]], reply_lengths[chosen[part]], longest_reply)
+        for part in _parts(lengths.tolist(), max_tokens)
+    ]
+
+
+def _parts(lengths: list[int], max_tokens: int) -> list[slice]:
+    """Cut ascending lengths into slices of at most `max_tokens` slots when padded, or of one sequence.
+
+    There are as few slices as filling each from the longest down makes, so that none is left nearly empty.
+    """
     parts = []
-    for first in range(0, len(used), per_part):
-        members = ((bin_of >= first) & (bin_of < first + per_part)).nonzero()[:, 0]
-        place = (bin_of[members] - first) * width + start_of[members]
-        part_used = torch.tensor(used[first : first + per_part])
-        source = chosen[members]
-        parts.append(
-            _part(ids, source, place, prompt_lengths[source], reply_lengths[source], part_used, width, longest_reply)
-        )
-    return parts
+    stop = len(lengths)
+    while stop > 0:
+        first = max(0, stop - max(1, max_tokens // lengths[stop - 1]))
+        parts.append(slice(first, stop))
+        stop = first
+    return parts[::-1]
+
+
+def _part(ids: Tensor, sources: Tensor, prompt_lengths: Tensor, reply_lengths: Tensor, longest_reply: int) -> Layout:
+    """Build the layout of the rows `sources`, whose lengths ascend."""
+    lengths = prompt_lengths + reply_lengths
+    owner, step = _ragged(lengths)
+    replier, time = _ragged(reply_lengths)
+    begin = prompt_lengths[replier] + time
+    first = lengths.cumsum(0) - lengths
+    return Layout(
+        ids=ids[sources[owner], step],
+        positions=step,
+        groups=_groups(lengths),
+        sources=sources,
+        ends=first + lengths - 1,
+        states=first[replier] + begin - 1,
+        targets=ids[sources[replier], begin],
+        cells=sources[replier] * longest_reply + time,
+    )
+
+
+def _groups(lengths: Tensor) -> tuple[Group, ...]:
+    """Return the groups of sequences whose lengths ascend."""
+    groups = []
+    each, first, start = lengths.tolist(), 0, 0
+    while first < len(each):
+        limit = max(each[first] * _SLACK, each[first] + _SLACK_TOKENS)
+        stop = first
+        while stop < len(each) and each[stop] <= limit:
+            stop += 1
+        rows, width, tokens = stop - first, each[stop - 1], sum(each[first:stop])
+        cells = None
+        if tokens < rows * width:
+            owner, step = _ragged(lengths[first:stop])
+            cells = owner * width + step
+        groups.append(Group(start, start + tokens, rows, width, cells))
+        first, start = stop, start + tokens
+    return tuple(groups)
 
 
 def fill_bins(lengths: list[int], width: int) -> tuple[list[int], list[int], list[int]]:
@@ -86,38 +172,6 @@ def fill_bins(lengths: list[int], width: int) -> tuple[list[int], list[int], lis
         if used[chosen] < width:
             insort(room, (width - used[chosen], chosen))
     return bins, starts, used
-
-
-def _part(
-    ids: Tensor,
-    sources: Tensor,
-    place: Tensor,
-    prompt_lengths: Tensor,
-    reply_lengths: Tensor,
-    used: Tensor,
-    width: int,
-    longest_reply: int,
-) -> Layout:
-    """Build the layout of the rows `sources` whose first tokens lie at `place` of the flattened bins."""
-    lengths = prompt_lengths + reply_lengths
-    owner, step = _ragged(lengths)
-    slots = place[owner] + step
-    # The padding behind the last sequence counts from 0 too: to the model it is one more sequence of its own.
-    positions = (torch.arange(width) - used[:, None]).clamp_(min=0).flatten()
-    positions[slots] = step
-    tokens = torch.zeros(len(used) * width, dtype=torch.long)
-    tokens[slots] = ids[sources[owner], step]
-    replier, time = _ragged(reply_lengths)
-    begin = prompt_lengths[replier] + time
-    return Layout(
-        ids=tokens.view(-1, width),
-        positions=positions.view(-1, width),
-        sources=sources,
-        ends=place + lengths - 1,
-        states=place[replier] + begin - 1,
-        targets=ids[sources[replier], begin],
-        cells=sources[replier] * longest_reply + time,
-    )
 
 
 def _ragged(lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,45 +4,60 @@ The head of a model is applied only where its output is used: at the reply token
 Llama, Mistral and Gemma families this equals `model(...).logits` at those places.
 """
 
+from collections.abc import Callable
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from salsa.models.head import linear_head, precise, scaled_logits, target_logps
 from salsa.models.layout import Layout, layouts
+from salsa.models.product import padded
 from salsa.models.sequences import Sequences
+from salsa.models.trunk import hidden_states
 
-MICRO_BATCH_TOKENS = 2048
-"""Most slots (padding included) of one forward pass; more than fits the processor's cache makes it slower."""
+MICRO_BATCH_TOKENS = 4096
+"""Most slots (padding included) of one forward pass; fewer make more, smaller operations, more take more memory."""
 
 
 def token_logits(model: PreTrainedModel, layout: Layout, temperature: float = 1.0) -> Tensor:
-    """Return the logits [tokens, vocabulary] of the policy that samples at `temperature`, at the replies of a layout.
+    """Return all logits [tokens, vocabulary] of the policy that samples at `temperature`, at the replies of a layout.
 
     They are float32 (float64 from a float64 model), whatever the weights: rounded logits make probability ratios noisy.
+    Log-probabilities alone cost less memory with `token_logps`.
 
     Raises:
-        ValueError: if the model changes its logits behind the head, or the temperature is not positive.
+        ValueError: if the temperature is not positive, or `linear_head` refuses the model.
     """
-    if not temperature > 0:
-        raise ValueError(f"log-probabilities need a positive temperature, got {temperature}")
-    if getattr(model.config, "final_logit_softcapping", None) or getattr(model.config, "logit_scale", None):
-        raise ValueError(
-            f"{type(model).__name__} changes its logits behind the head (final_logit_softcapping or logit_scale), "
-            "which this package does not do; use a Llama, Mistral or Gemma (1) model"
-        )
-    logits = precise(model.get_output_embeddings()(_hidden(model, layout)[layout.states]))
-    return logits if temperature == 1 else logits / temperature
+    return scaled_logits(hidden_states(model, layout, layout.states), linear_head(model), temperature)
 
 
 def token_logps(model: PreTrainedModel, layout: Layout, temperature: float = 1.0) -> Tensor:
-    """Return the log-probabilities [tokens] in nats of the reply tokens of a layout."""
-    return -F.cross_entropy(token_logits(model, layout, temperature), layout.targets, reduction="none")
+    """Return the log-probabilities [tokens] in nats of the reply tokens of a layout.
+
+    Raises:
+        ValueError: as `token_logits`.
+    """
+    return _token_logps(model, layout, temperature, entropy=False)[0]
 
 
 def token_values(scalar_model: PreTrainedModel, layout: Layout) -> Tensor:
     """Return a critic's values [tokens] of the states before each reply token of a layout."""
-    return precise(scalar_model.score(_hidden(scalar_model, layout)[layout.states])).squeeze(-1)
+    return precise(scalar_model.score(hidden_states(scalar_model, layout, layout.states))).squeeze(-1)
+
+
+def token_logps_and_values(
+    model: PreTrainedModel, score: Callable[[Tensor], Tensor], layout: Layout, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities [tokens] and values [tokens] of one pass; `score` is a value head on the policy's trunk.
+
+    Raises:
+        ValueError: as `token_logits`.
+    """
+    hidden, targets = _states(model, layout)
+    logps, _ = target_logps(hidden, linear_head(model), targets, temperature)
+    count = len(layout.states)
+    return logps[:count], precise(score(hidden[:count])).squeeze(-1)
 
 
 def reply_logps(
@@ -57,14 +72,11 @@ def reply_logps(
 
     Both are 0 where a row has no reply token. `max_tokens` bounds the slots of one forward pass.
     """
-    logps, entropies = [], []
     parts = [layout.to(model.device) for layout in layouts(sequences, max_tokens)]
-    for layout in parts:
-        logits = token_logits(model, layout, temperature)
-        logps.append(-F.cross_entropy(logits, layout.targets, reduction="none"))
-        if entropy:
-            entropies.append(torch.distributions.Categorical(logits=logits, validate_args=False).entropy())
-    return _table(sequences, parts, logps), _table(sequences, parts, entropies) if entropy else None
+    results = [_token_logps(model, layout, temperature, entropy) for layout in parts]
+    entropies = [entropies for _, entropies in results if entropies is not None]
+    logps = _table(sequences, parts, [logps for logps, _ in results])
+    return logps, _table(sequences, parts, entropies) if entropy else None
 
 
 def reply_values(
@@ -81,20 +93,24 @@ def sequence_scores(
     """Return a reward model's scores [rows]: its output at the last token of each sequence."""
     parts = [layout.to(scalar_model.device) for layout in layouts(sequences, max_tokens)]
     scores = torch.cat(
-        [precise(scalar_model.score(_hidden(scalar_model, part)[part.ends])).squeeze(-1) for part in parts]
+        [precise(scalar_model.score(hidden_states(scalar_model, part, part.ends))).squeeze(-1) for part in parts]
     )
     return torch.empty_like(scores).index_put((torch.cat([part.sources for part in parts]),), scores)
 
 
-def precise(values: Tensor) -> Tensor:
-    """Return the values in float32, or as they are in float64."""
-    return values if values.dtype == torch.float64 else values.float()
+def _token_logps(
+    model: PreTrainedModel, layout: Layout, temperature: float, entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    hidden, targets = _states(model, layout)
+    logps, entropies = target_logps(hidden, linear_head(model), targets, temperature, entropy=entropy)
+    count = len(layout.states)
+    return logps[:count], None if entropies is None else entropies[:count]
 
 
-def _hidden(model: PreTrainedModel, layout: Layout) -> Tensor:
-    """Return the last hidden states [bins x width, hidden] of a model's backbone."""
-    output = model.base_model(input_ids=layout.ids, position_ids=layout.positions, attention_mask=None, use_cache=False)
-    return output.last_hidden_state.flatten(0, 1)
+def _states(model: PreTrainedModel, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Return the hidden states and targets of the reply tokens, and perhaps some more to make the products faster."""
+    weight = linear_head(model).weight
+    return hidden_states(model, layout, padded(layout.states, weight)), padded(layout.targets, weight)
 
 
 def _table(sequences: Sequences, parts: list[Layout], values: list[Tensor]) -> Tensor:

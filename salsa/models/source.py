@@ -11,6 +11,8 @@ from typing import Any
 from salsa.hub import HubError, Repository, ask, cache_folder, cached, explain, is_local, obstacle
 
 POINTER = "pointer.json"
+ADAPTER_CONFIGURATION = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 MODEL_TYPES = {"llama2": "llama", "mistral": "mistral", "gemma": "gemma"}
 """What `config.json` calls the families."""
 
@@ -104,6 +106,33 @@ def model_files(folder: Path) -> list[Path]:
 def weight_bytes(folder: Path) -> int:
     """Return the size of a model's weights in bytes."""
     return sum(path.stat().st_size for path in model_files(folder) if path.suffix == ".safetensors")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Return whether a folder holds a LoRA adapter, whose base model lies elsewhere."""
+    return (folder / ADAPTER_CONFIGURATION).is_file()
+
+
+def base_of(folder: Path) -> Path:
+    """Return the folder of the base model (or of a pointer to it) of the adapter in `folder`.
+
+    The adapter names it by its path from the adapter's folder, so that both can move together.
+
+    Raises:
+        UnavailableModelError: if it is not there.
+    """
+    path = folder / ADAPTER_CONFIGURATION
+    try:
+        name = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = (folder / name).resolve()
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnavailableModelError(f"{path} does not name a base model; save the adapter again") from error
+    if not base.is_dir():
+        raise UnavailableModelError(
+            f"{path}: there is no base model {base} (base_model_name_or_path is {name}, a path from this folder); "
+            "put the base model there, or run the experiment again"
+        )
+    return base
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from salsa.models.scoring import MICRO_BATCH_TOKENS, precise
+from salsa.models.head import MAX_LOGITS, precise
+from salsa.models.scoring import MICRO_BATCH_TOKENS
 from salsa.models.sequences import Sequences, reply_mask
 from salsa.rl.cache import ReservedCache
 
@@ -83,8 +84,19 @@ def choose(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor,
     """Draw one token a row from logits [rows, vocabulary] with uniform numbers [rows] in [0, 1).
 
     The token is the number of words whose cumulative probability does not exceed the uniform number; rounding never
-    makes it a word of probability zero. Returns tokens, their log-probabilities and the entropies, [rows] each.
+    makes it a word of probability zero. Returns tokens, their log-probabilities and the entropies, [rows] each. A large
+    vocabulary is looked at a few rows at a time, as that takes several times the memory of its logits.
     """
+    few = max(1, MAX_LOGITS // logits.shape[1])
+    if len(logits) <= few:
+        return _choose(logits, temperature, uniform)
+    parts = zip(logits.split(few), uniform.split(few), strict=True)
+    tokens, logps, entropies = zip(*(_choose(rows, temperature, numbers) for rows, numbers in parts), strict=True)
+    return torch.cat(tokens), torch.cat(logps), torch.cat(entropies)
+
+
+def _choose(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Do what `choose` does, for all rows at once."""
     logps = torch.log_softmax(precise(logits) / (temperature or 1.0), dim=-1)
     probabilities = logps.exp()
     if temperature == 0:

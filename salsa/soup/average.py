@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +48,10 @@ def average(folders: Sequence[Path], weights: Sequence[float], out: Path, shard_
         SoupError: if the weights do not sum to 1, or the models differ in architecture, tokenizer, chat template,
             names, shapes or formats of tensors (the first difference is named), or a tensor is not finite.
     """
-    _check_weights(folders, weights)
+    check_weights(folders, weights)
     sources = [resolve(Path(folder)) for folder in folders]
     for other in sources[1:]:
-        _check_settings(sources[0], other)
+        check_settings(sources[0], other)
     used = [(source, weight) for source, weight in zip(sources, weights, strict=True) if weight != 0]
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -63,9 +63,14 @@ def average(folders: Sequence[Path], weights: Sequence[float], out: Path, shard_
             _copy_weights(ingredients[0], out)
         else:
             _mix(ingredients, [weight for _, weight in used], Writer(out, shard_bytes))
+    copy_settings(sources[0], out)
+
+
+def copy_settings(source: Path, out: Path) -> None:
+    """Copy configuration, tokenizer and chat template of a model."""
     for name in SETTINGS_FILES:
-        if (sources[0] / name).is_file():
-            shutil.copyfile(sources[0] / name, out / name)
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
 
 
 @dataclass(frozen=True)
@@ -89,23 +94,32 @@ def task_vectors(base: Path, folders: Sequence[Path]) -> TaskVectors:
     Raises:
         SoupError: if the models differ in names or shapes of tensors.
     """
-    count = len(folders)
-    gram = torch.zeros(count, count, dtype=torch.float64)
-    squares = torch.zeros(count, count, dtype=torch.float64)
     with ExitStack() as stack:
         origin = stack.enter_context(opened(resolve(Path(base))))
         models = [stack.enter_context(opened(resolve(Path(folder)))) for folder in folders]
         for model in models:
             _check_forms(origin, model, formats=False)
-        for name in origin.files:
-            centre = origin.read(name)
-            if not centre.is_floating_point():
-                continue
-            steps = [(model.read(name).double() - centre.double()).flatten() for model in models]
-            for i, j in itertools.combinations_with_replacement(range(count), 2):
-                gram[i, j] = gram[j, i] = gram[i, j] + torch.dot(steps[i], steps[j])
-                # Summed on their own: the difference of large inner products would drown a small distance.
-                squares[i, j] = squares[j, i] = squares[i, j] + (steps[i] - steps[j]).square().sum()
+        return measured(len(folders), _changes(origin, models))
+
+
+def _changes(origin: Tensors, models: Sequence[Tensors]) -> Iterator[list[torch.Tensor]]:
+    """Yield, tensor by tensor, how each model differs from their common base."""
+    for name in origin.files:
+        centre = origin.read(name)
+        if centre.is_floating_point():
+            yield [model.read(name).double() - centre.double() for model in models]
+
+
+def measured(count: int, changes: Iterable[Sequence[torch.Tensor]]) -> TaskVectors:
+    """Return the geometry of `count` task vectors, given in float64 and in parts: for each tensor one a model."""
+    gram = torch.zeros(count, count, dtype=torch.float64)
+    squares = torch.zeros(count, count, dtype=torch.float64)
+    for part in changes:
+        steps = [step.flatten() for step in part]
+        for i, j in itertools.combinations_with_replacement(range(count), 2):
+            gram[i, j] = gram[j, i] = gram[i, j] + torch.dot(steps[i], steps[j])
+            # Summed on their own: the difference of large inner products would drown a small distance.
+            squares[i, j] = squares[j, i] = squares[i, j] + (steps[i] - steps[j]).square().sum()
     norms = gram.diagonal().sqrt().tolist()
     cosines = tuple(
         tuple(float(gram[i, j]) / (norms[i] * norms[j]) if norms[i] * norms[j] else None for j in range(count))
@@ -165,15 +179,16 @@ def _copy_weights(model: Tensors, out: Path) -> None:
             shutil.copyfile(model.folder / name, out / name)
 
 
-def _check_weights(folders: Sequence[Path], weights: Sequence[float]) -> None:
+def check_weights(folders: Sequence[Path], weights: Sequence[float]) -> None:
+    """Raise SoupError unless there is one weight for each model, and their sum is 1."""
     if not folders or len(folders) != len(weights):
         raise SoupError(f"a soup needs one weight for each model, got {len(folders)} models and {len(weights)} weights")
     if not all(math.isfinite(weight) for weight in weights) or abs(sum(weights) - 1) > 1e-6:
         raise SoupError(f"the weights of a soup must sum to 1, got {list(weights)} (sum {sum(weights):g})")
 
 
-def _check_settings(first: Path, other: Path) -> None:
-    """Refuse models whose architecture, tokenizer or chat template differ."""
+def check_settings(first: Path, other: Path) -> None:
+    """Raise SoupError for models whose architecture, tokenizer or chat template differ."""
     _check_json(first, other, "config.json", "architecture", _NOT_ARCHITECTURE)
     # How a text was last padded or cut is stored with the tokenizer and means nothing here.
     _check_json(first, other, "tokenizer.json", "tokenizer", ("padding", "truncation"))

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from salsa.models.head import likeliest_tokens, linear_head, target_logps
 from salsa.models.layout import fill_bins
 from salsa.training.optimiser import OptimiserSettings
 from salsa.training.supervised import Supervised
@@ -18,7 +18,7 @@ __all__ = [
     "OptimiserSettings",
     "TokenBatch",
     "collate",
-    "next_token_logits",
+    "next_token_logps",
     "next_word_accuracy",
     "pack_documents",
     "packed_batch",
@@ -103,7 +103,7 @@ def packed_batch(rows: Tensor) -> TokenBatch:
 class LanguageModeling(Supervised):
     """Maximises the likelihood of the learned tokens: the loss is their mean negative log-likelihood in the batch.
 
-    The vocabulary is scored only where a token is learned, and cross-entropies are taken in float32.
+    The vocabulary is scored only where a token is learned, in float32, and never as a whole if it is large.
     """
 
     def __init__(self, model: PreTrainedModel, settings: OptimiserSettings, steps: int) -> None:
@@ -111,15 +111,12 @@ class LanguageModeling(Supervised):
 
     def loss(self, batch: TokenBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean negative log-likelihood (nats a token) of the learned tokens."""
-        return F.cross_entropy(next_token_logits(self.model, batch), batch.targets), {}
+        return -next_token_logps(self.model, batch).mean(), {}
 
 
-def next_token_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Return the logits [learned, vocabulary] of the learned tokens, in float32 whatever the weights' format."""
-    hidden = model.model(
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=None, use_cache=False
-    ).last_hidden_state
-    return model.lm_head(hidden.flatten(0, 1)[batch.places]).float()
+def next_token_logps(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Return the log-probabilities [learned] in nats of the learned tokens, in float32 whatever the weights' format."""
+    return target_logps(_hidden(model, batch), linear_head(model), batch.targets)[0]
 
 
 @torch.no_grad()
@@ -137,10 +134,10 @@ def perplexity(model: PreTrainedModel, texts: Sequence[Sequence[int]], max_token
     total, count = 0.0, 0
     for batch in _batches(sequences, max_tokens):
         batch = batch.to(model.device)
-        losses = F.cross_entropy(next_token_logits(model, batch), batch.targets, reduction="none")
-        total += losses.double().sum().item()
-        count += len(losses)
-    return math.exp(total / count)
+        logps = next_token_logps(model, batch)
+        total += logps.double().sum().item()
+        count += len(logps)
+    return math.exp(-total / count)
 
 
 @torch.no_grad()
@@ -158,8 +155,16 @@ def next_word_accuracy(
     right = 0
     for batch in _batches(sequences, max_tokens):
         batch = batch.to(model.device)
-        right += int((next_token_logits(model, batch).argmax(-1) == batch.targets).sum())
+        right += int((likeliest_tokens(_hidden(model, batch), linear_head(model)) == batch.targets).sum())
     return right / len(texts)
+
+
+def _hidden(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Return the last hidden states [learned, hidden width] where a token is learned."""
+    output = model.base_model(
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=None, use_cache=False
+    ).last_hidden_state
+    return output.flatten(0, 1)[batch.places]
 
 
 def _batches(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]], max_tokens: int) -> Iterator[TokenBatch]:

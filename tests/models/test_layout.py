@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salsa.models.layout import fill_bins, layouts
+from salsa.models.layout import Layout, fill_bins, layouts
 from salsa.models.sequences import pack
 from tests.rl.tiny import PAD, replies, texts
 
@@ -36,26 +36,49 @@ def test_every_token_is_found_again(seed, max_tokens, some):
     longest = int(sequences.reply_lengths.max())
     seen_rows, cells = [], []
     for part in layouts(sequences, max_tokens, rows):
-        assert part.ids.numel() <= max(max_tokens, part.ids.shape[1])
-        flat, positions = part.ids.flatten(), part.positions.flatten()
+        ids, _ = part.padded()
+        assert len(part.sources) == 1 or ids.numel() <= max_tokens
         for source, end in zip(part.sources.tolist(), part.ends.tolist(), strict=True):
             length = int(sequences.prompt_lengths[source] + sequences.reply_lengths[source])
-            assert flat[end - length + 1 : end + 1].tolist() == sequences.ids[source, :length].tolist()
-            assert positions[end - length + 1 : end + 1].tolist() == list(range(length))
+            assert part.ids[end - length + 1 : end + 1].tolist() == sequences.ids[source, :length].tolist()
+            assert part.positions[end - length + 1 : end + 1].tolist() == list(range(length))
             seen_rows.append(source)
         for state, target, cell in zip(part.states.tolist(), part.targets.tolist(), part.cells.tolist(), strict=True):
             row, time = divmod(cell, longest)
-            assert flat[state + 1] == target == sequences.ids[row, sequences.prompt_lengths[row] + time]
+            assert target == sequences.ids[row, sequences.prompt_lengths[row] + time]
+            assert part.positions[state] + 1 == sequences.prompt_lengths[row] + time
             cells.append(cell)
     wanted = range(count) if rows is None else rows.tolist()
     assert sorted(seen_rows) == sorted(wanted)
     assert len(set(cells)) == len(cells) == sum(int(sequences.reply_lengths[row]) for row in wanted)
 
 
-def test_padding_behind_the_sequences_counts_from_zero():
-    sequences = pack([[1, 5, 5, 5], [1, 5]], [[5, 2], [2]], PAD)
-    part = layouts(sequences, 100)[0]
-    assert part.positions.tolist() == [[0, 1, 2, 3, 4, 5], [0, 1, 2, 0, 1, 2]]
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_groups_hold_all_tokens_and_sequences_of_like_length(lengths):
+    layout = Layout.of_tokens([list(range(length)) for length in lengths])
+    assert [group.start for group in layout.groups] == [0, *(group.stop for group in layout.groups[:-1])]
+    assert layout.groups[-1].stop == sum(lengths) == len(layout.ids)
+    for group in layout.groups:
+        shortest = int(layout.positions[group.start : group.stop][layout.ids[group.start : group.stop] == 0].numel())
+        assert shortest == group.rows
+        assert (group.cells is None) == (group.stop - group.start == group.rows * group.width)
+        assert group.stop - group.start >= group.rows * group.width / 1.25 - 3 * group.rows
+        table = torch.full((group.rows * group.width,), -1)
+        cells = torch.arange(group.rows * group.width) if group.cells is None else group.cells
+        table[cells] = layout.positions[group.start : group.stop]
+        # Each row counts from 0 to the end of its sequence, and padding follows.
+        for row in table.view(group.rows, group.width).tolist():
+            real = [place for place in row if place >= 0]
+            assert row == list(range(len(real))) + [-1] * (group.width - len(real))
+
+
+def test_rows_padded_on_the_right_hold_every_token():
+    sequences = pack([[1, 5, 6, 7], [1, 5]], [[8, 2], [2]], PAD)
+    (part,) = layouts(sequences, 100)
+    ids, cells = part.padded()
+    assert ids.tolist() == [[1, 5, 2, 0, 0, 0], [1, 5, 6, 7, 8, 2]]
+    assert ids.flatten()[cells].tolist() == part.ids.tolist() == [1, 5, 2, 1, 5, 6, 7, 8, 2]
 
 
 def test_a_text_without_reply_has_an_end_and_no_states():

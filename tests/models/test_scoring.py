@@ -4,7 +4,7 @@ import torch
 from salsa.models.layout import layouts
 from salsa.models.scoring import reply_logps, reply_values, sequence_scores, token_logps, token_values
 from salsa.models.sequences import Sequences, pack, reply_mask
-from salsa.rl.objectives import policy_loss, value_loss
+from salsa.rl.objectives import token_loss, value_loss
 from tests.rl.tiny import FAMILIES, PAD, WINDOW, WORDS, causal, in_float64, replies, scalar, texts
 
 ROWS = 9
@@ -134,8 +134,9 @@ def _loss(policy, critic, sequences, old_logps, max_tokens):
     loss = 0.0
     for part in layouts(sequences, max_tokens):
         cells = part.cells
-        loss += policy_loss(token_logps(policy, part), old_logps[cells], advantages[cells], 0.2).loss / total
-        loss += value_loss(token_values(critic, part), old_values[cells], returns[cells], 0.2).loss / total
+        logps = token_logps(policy, part)
+        loss += token_loss("ppo_clip", logps, old_logps[cells], [], advantages[cells]).losses.sum() / total
+        loss += value_loss(token_values(critic, part), old_values[cells], returns[cells], 0.2).losses.sum() / total
     return loss
 
 

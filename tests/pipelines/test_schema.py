@@ -31,7 +31,7 @@ ROOT = CONF.parent
         ("policy.learning_rate=0", "policy.learning_rate must be positive, got 0.0"),
         ("policy.betas=[2,3]", "policy.betas must be two values in [0, 1), got [2.0, 3.0]"),
         ("policy.betas=[.9]", "policy.betas must be two values in [0, 1), got [0.9]"),
-        ("policy.minibatches=999", "policy.batch_prompts (128) must be at least minibatches (999)"),
+        ("policy.minibatches=999", "policy.minibatches (999) must not exceed the 128 replies of a pass"),
         ("policy.kl_coef=inf", "policy.kl_coef=inf: must be a finite number"),
         ("policy.kl_coef=nan", "policy.kl_coef=nan: must be a finite number"),
         ("policy.missing_end_score=-inf", "policy.missing_end_score=-inf: must be a finite number"),

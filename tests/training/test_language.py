@@ -3,12 +3,13 @@ import math
 import pytest
 import torch
 
+from salsa.models import head
 from salsa.training.batches import batch_indices
 from salsa.training.language import (
     LanguageModeling,
     OptimiserSettings,
     collate,
-    next_token_logits,
+    next_token_logps,
     next_word_accuracy,
     pack_documents,
     packed_batch,
@@ -75,8 +76,8 @@ def test_sequences_that_share_a_row_do_not_see_each_other(family):
     rows = [([1, 3, 4, 5, 6, 7, 8, 2], [True] * 8), ([1, 9, 2], [True] * 3), ([1, 10, 11, 2], [True] * 4)]
     batch = collate(rows, pad=14)
     assert batch.ids.shape == (2, 8)
-    together = next_token_logits(model, batch)
-    alone = torch.cat([next_token_logits(model, collate([row])) for row in rows])
+    together = next_token_logps(model, batch)
+    alone = torch.cat([next_token_logps(model, collate([row])) for row in rows])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
     assert batch.targets.tolist() == [3, 4, 5, 6, 7, 8, 2, 9, 2, 10, 11, 2]
 
@@ -99,6 +100,19 @@ def test_documents_are_joined_and_cut_into_rows():
     assert rows.tolist() == [[1, 5, 2, 1], [6, 7, 2, 1]]
     with pytest.raises(ValueError, match="has 3 tokens, too few for one row of 4"):
         pack_documents([[1, 5, 2]], width=4)
+
+
+def test_a_vocabulary_in_parts_gives_the_same_loss_gradients_and_probes(monkeypatch):
+    model, rows = causal("mistral"), sequences(7)
+    texts, words = [ids[:-1] for ids, _ in rows], [5] * 7
+    results = []
+    for max_logits in (10**6, 20):
+        monkeypatch.setattr(head, "MAX_LOGITS", max_logits)
+        loss, _ = LanguageModeling(model, OptimiserSettings(0.01), steps=1).loss(collate(rows))
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        results.append((loss, *gradients, perplexity(model, texts), next_word_accuracy(model, texts, words)))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("max_tokens", [1, 30, 10_000])

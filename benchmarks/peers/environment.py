@@ -1,0 +1,117 @@
+"""Virtual environments for the programs that salsa is compared with, apart from salsa's own dependencies."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[2]
+PPO = "1.12.0"
+"""The last release of TRL that has a PPO trainer."""
+SFT = "1.16.0"
+
+_COMPLETE = "complete.json"
+_INSTALL_SECONDS = 1800
+_SHARED = ("torch", "transformers", "datasets", "accelerate", "numpy", "tokenizers")
+
+
+class PeerError(RuntimeError):
+    """A peer's environment could not be made, or its program failed; the message ends with what it said."""
+
+
+def default_folder() -> Path:
+    """Return where environments are kept unless a folder is given: the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "salsa" / "peers"
+
+
+def interpreter(folder: Path, release: str) -> Path:
+    """Return the Python of the environment with a release of TRL, which is made where there is none.
+
+    It has the torch that runs this program and, as far as TRL allows, the versions of `constraints.txt`, so that a
+    comparison is one of programs and not of libraries below them.
+
+    Raises:
+        PeerError: if pip fails.
+    """
+    target = folder.absolute() / f"trl-{release}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not (target / _COMPLETE).exists():
+            _make(target, release)
+    return target / "bin" / "python"
+
+
+def versions(folder: Path, release: str) -> dict[str, str]:
+    """Return the versions of what an environment has in common with this program, and of TRL."""
+    return json.loads((folder.absolute() / f"trl-{release}" / _COMPLETE).read_text(encoding="utf-8"))
+
+
+def call(python: Path, program: Path, *arguments: object) -> dict[str, Any]:
+    """Run a program with one thread and without network; return the JSON object in its last line.
+
+    Raises:
+        PeerError: if the program fails or prints no JSON.
+    """
+    command = [str(python), str(program), *(str(argument) for argument in arguments)]
+    done = subprocess.run(command, env=_quiet_environment(), capture_output=True, text=True, check=False)
+    said = (done.stdout + done.stderr).strip()
+    if done.returncode != 0:
+        raise PeerError(f"{' '.join(command)} ended with code {done.returncode}:\n{said[-4000:]}")
+    try:
+        return json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise PeerError(f"{' '.join(command)} printed no JSON in its last line:\n{said[-4000:]}") from error
+
+
+def _quiet_environment() -> dict[str, str]:
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "WANDB_DISABLED": "true",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def _make(target: Path, release: str) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    print(f"making an environment with TRL {release} in {target}; this takes minutes", file=sys.stderr)
+    venv.create(target, with_pip=True)
+    torch = version("torch").partition("+")[0]
+    _pip(target, f"torch=={torch}")
+    wanted = [f"trl=={release}", f"transformers=={version('transformers')}", "datasets", "accelerate", "safetensors"]
+    try:
+        _pip(target, "--constraint", str(ROOT / "constraints.txt"), f"torch=={torch}", *wanted)
+    except PeerError:
+        # A later constraints file may ask for versions that this release does not take.
+        _pip(target, f"torch=={torch}", f"trl=={release}", "datasets", "accelerate", "safetensors")
+    code = (
+        "import importlib.metadata as m, json;"
+        f"print(json.dumps({{name: m.version(name) for name in {('trl', *_SHARED)!r}}}))"
+    )
+    listed = subprocess.run([str(target / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True)
+    (target / _COMPLETE).write_text(listed.stdout, encoding="utf-8")
+
+
+def _pip(target: Path, *arguments: str) -> None:
+    command: Sequence[str] = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise PeerError(f"{' '.join(command)} took more than {_INSTALL_SECONDS} s; is there a network?") from error
+    if done.returncode != 0:
+        raise PeerError(f"{' '.join(command)} ended with code {done.returncode}:\n{done.stderr[-4000:]}")

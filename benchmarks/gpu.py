@@ -46,7 +46,7 @@ def cells(sizes: list[str]) -> list[Cell]:
 def run(cell: Cell, seconds: float) -> dict[str, Any]:
     """Measure a cell in another process within `seconds`; return its settings, phases, and what went wrong (or "")."""
     command = [sys.executable, "-m", "benchmarks.gpu_cell", json.dumps(asdict(cell))]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A cell that nearly fills the memory cannot afford gaps in it. CUDA graphs (the engines) need the usual allocator.
     allocator = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if cell.kind == "ppo" else {}
     child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **allocator}, start_new_session=True, **pipes)
@@ -101,12 +101,11 @@ def tables(results: list[dict[str, Any]]) -> str:
     lines.append("|---|---|---|---:|---:|---:|---:|---|")
     for found in (each for each in results if each["kind"] == "ppo"):
         phases = {phase["phase"]: phase for phase in found["phases"]}
+        kind = f"{found['size']} | {found['weights']} | {found['critic']}"
         rates = " | ".join(_rate(phases.get(name, {}), with_peak=True) for name in shown)
         notes = [f"{phase['phase']}: {phase['failed']}" for phase in found["phases"] if "failed" in phase]
         note = "; ".join([*notes, found["note"]] if found["note"] else notes)
-        lines.append(
-            f"| {found['size']} | {found['weights']} | {found['critic']} | {rates} | {found['needed_gib']:.1f} | {note} |"
-        )
+        lines.append(f"| {kind} | {rates} | {found['needed_gib']:.1f} | {note} |")
     return "\n".join(lines)
 
 
@@ -117,7 +116,7 @@ def _rate(phase: dict[str, Any], with_peak: bool = False) -> str:
 
 
 def _figures(phase: dict[str, Any]) -> str:
-    return phase["failed"] + " | " if "failed" in phase else f"{phase['peak_gib']:.1f} | {phase['seconds']:.1f}"
+    return f"{phase['failed']} | –" if "failed" in phase else f"{phase['peak_gib']:.1f} | {phase['seconds']:.1f}"
 
 
 def main() -> None:

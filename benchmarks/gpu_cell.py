@@ -181,8 +181,9 @@ def _roll_out(model: Any, size: Size, prompts: list[list[int]], reply: int) -> A
     from salsa.rl.rollout import generate
 
     noise = torch.rand(len(prompts), reply, generator=torch.Generator().manual_seed(0))
-    settings = {"eos": NEVER, "pad": 0, "max_new": reply, "temperature": 1.0, "max_tokens": size.micro_batch}
-    return generate(model, prompts, noise=noise, **settings)
+    return generate(
+        model, prompts, eos=NEVER, pad=0, max_new=reply, temperature=1.0, noise=noise, max_tokens=size.micro_batch
+    )
 
 
 def _engines(size: Size, meter: Meter) -> None:

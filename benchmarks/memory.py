@@ -3,7 +3,7 @@
 python -m benchmarks.memory [--vocabulary 32000 256000] [--rows 64] [--reply 128] [--json]
 
 Each cell runs in a process of its own: forward and backward passes over a batch of random replies in parts of
-`MICRO_BATCH_TOKENS` slots, on the CPU with one thread. Its memory is the highest resident size during the passes less
+2048 slots, on the CPU with one thread. Its memory is the highest resident size during the passes less
 the size before them, so it holds the gradients but not the model.
 """
 
@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HIDDEN, PROMPT = 64, 16
+SLOTS = 2048
+"""Most slots of a forward pass."""
 WHOLE = 2**62
 """A bound on logits that no vocabulary reaches: the head in one piece."""
 _COPIES = 3
@@ -28,7 +30,7 @@ def measure(vocabulary: int, rows: int, reply: int, max_logits: int) -> dict[str
 
     from salsa.models import head
     from salsa.models.layout import layouts
-    from salsa.models.scoring import MICRO_BATCH_TOKENS, token_logps
+    from salsa.models.scoring import token_logps
     from salsa.models.sequences import Sequences
 
     torch.set_num_threads(1)
@@ -36,7 +38,7 @@ def measure(vocabulary: int, rows: int, reply: int, max_logits: int) -> dict[str
     model = _model(vocabulary, PROMPT + reply)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, vocabulary, (rows, PROMPT + reply), generator=generator)
-    parts = layouts(Sequences(ids, torch.full((rows,), PROMPT), torch.full((rows,), reply)), MICRO_BATCH_TOKENS)
+    parts = layouts(Sequences(ids, torch.full((rows,), PROMPT), torch.full((rows,), reply)), SLOTS)
     total = 0.0
     before, started = _resident(reset=True), time.process_time()
     for part in parts:
@@ -51,10 +53,9 @@ def measure(vocabulary: int, rows: int, reply: int, max_logits: int) -> dict[str
 def cell(vocabulary: int, rows: int, reply: int, chunked: bool) -> dict[str, object]:
     """Return the figures of one cell, measured in another process, or why there are none."""
     from salsa.models.head import MAX_LOGITS
-    from salsa.models.scoring import MICRO_BATCH_TOKENS
 
     known: dict[str, object] = {"vocabulary": vocabulary, "head": "chunked" if chunked else "whole"}
-    needed = _COPIES * 4 * vocabulary * min(rows * reply, MICRO_BATCH_TOKENS) / 2**20
+    needed = _COPIES * 4 * vocabulary * min(rows * reply, SLOTS) / 2**20
     if not chunked and needed > 0.9 * _available():
         return known | {"skipped": f"needs about {needed / 1024:.0f} GiB, {_available() / 1024:.0f} are free"}
     arguments = [str(number) for number in (vocabulary, rows, reply, MAX_LOGITS if chunked else WHOLE)]
@@ -69,7 +70,11 @@ def table(cells: list[dict[str, object]]) -> str:
     """Return the cells as a Markdown table."""
     lines = ["| vocabulary | head | peak memory, MiB | CPU s |", "|---:|---|---:|---:|"]
     for found in cells:
-        figures = f"{found['mebibytes']:.0f} | {found['cpu_seconds']:.1f}" if "mebibytes" in found else found["skipped"]
+        figures = (
+            f"{found['mebibytes']:.0f} | {found['cpu_seconds']:.1f}"
+            if "mebibytes" in found
+            else f"{found['skipped']} | –"
+        )
         lines.append(f"| {found['vocabulary']} | {found['head']} | {figures} |")
     return "\n".join(lines)
 

@@ -17,9 +17,7 @@ Digest = Callable[[Path], str]
 """Gives the SHA-256 of a file as hexadecimal digits."""
 
 
-def of_weights(
-    key: str, name: str, revision: str | None, digest: Digest
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def of_weights(key: str, name: str, revision: str | None, digest: Digest) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the identity of published weights, and where a stage finds them: their name and revision.
 
     `key` is the part of the configuration that names them. Raises FileNotFoundError where a folder is missing.

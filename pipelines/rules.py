@@ -95,8 +95,8 @@ def load(key: str, known: Mapping[str, Any], folders: list[str]) -> Callable[...
 
 def problem(rule: RuleSettings) -> str:
     """Import a rule, without making an object of a class, and return why it cannot be used, "" if it can."""
-    known, folders = identity(rule)
     try:
+        known, folders = identity(rule)
         function = _load(rule.key, known, folders, make=False)
         if not inspect.isclass(function):
             Rule(rule.key, function)
@@ -119,7 +119,7 @@ def _load(key: str, known: Mapping[str, Any], folders: list[str], *, make: bool)
             if not make:
                 return found
         config = {TARGET: target, **known["arguments"]}
-        return instantiate(config, _partial_=not inspect.isclass(found), _convert_="all")  # type: ignore[no-any-return]
+        return instantiate(config, _partial_=not inspect.isclass(found), _convert_="all")
     except ConfigurationError:
         raise
     except Exception as error:  # whatever a user's code raises

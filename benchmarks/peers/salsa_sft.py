@@ -15,7 +15,8 @@ from benchmarks.peers.floor import Operations, matrix_rates
 from benchmarks.peers.measurement import Steps, peak_mebibytes
 from pipelines.worker import prepare
 from salsa.models.families import load_causal
-from salsa.training.language import LanguageModeling, OptimiserSettings, TokenBatch, collate
+from salsa.models.layout import Layout
+from salsa.training.language import LanguageModeling, OptimiserSettings, collate
 from salsa.training.loop import fit
 from salsa.training.metrics import FILE_NAME, JsonLines, read_metrics
 
@@ -39,7 +40,7 @@ def main(folder: Path, steps: int) -> dict[str, Any]:
     chosen = [rows[step * size : (step + 1) * size] for step in range(steps)]
     operations, timed = Operations(), Steps(steps)
 
-    def make_batch(step: int) -> TokenBatch:
+    def make_batch(step: int) -> Layout:
         timed.begin(step, operations)
         return collate(chosen[step % steps])
 

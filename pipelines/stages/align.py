@@ -5,11 +5,13 @@ import json
 import shutil
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from pipelines.arm import guard_settings
+from pipelines.rewards import reward_sum
 from pipelines.samples import SampleBook
-from pipelines.scoring import scorer_of
+from pipelines.scoring import reads_text
 from pipelines.training import train
 from pipelines.work import Work
 from salsa.data.chat import encode_prompts
@@ -21,6 +23,7 @@ from salsa.rl.guards import NAMES as GUARD_NAMES
 from salsa.rl.ppo import PPO
 from salsa.rl.references import FrozenReference, MixtureReference, MovingReference, Reference
 from salsa.rl.settings import PPOSettings
+from salsa.rl.text_rewards import RewardModelError
 from salsa.rl.trace import Trace, load_best
 
 TRACE = "trace"
@@ -48,7 +51,9 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     tokenizer = load_tokenizer(inputs["init"].path)
     settings = _settings(work)
     policy = load_causal(inputs["init"].path)
+    prompts = _training_prompts(work, tokenizer, settings)
     traced = _fitting(work, tokenizer, work.source.suite("validation", config["trace_prompts"]))
+    asked, asked_along = _ids(tokenizer, prompts), _ids(tokenizer, traced)
     best = work.unfinished / "best.safetensors" if config["keep_best"] else None
     book = SampleBook(work, tokenizer, traced, work.unfinished / SAMPLES, work.unfinished / TRACE)
     module = PPO(
@@ -56,11 +61,11 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         policy=policy,
         critic=_critic(work, settings),
         reference=_reference(work, settings, policy),
-        scorer=scorer_of(inputs["reward"], config["missing_end_score"], work.execution.micro_batch_tokens),
-        prompts=_ids(tokenizer, _training_prompts(work, tokenizer, settings)),
+        scorer=reward_sum(work, tokenizer, [*prompts, *traced], [*asked, *asked_along]),
+        prompts=asked,
         eos=tokenizer.eos_token_id,
         pad=tokenizer.pad_token_id,
-        trace=Trace(work.unfinished / TRACE, _ids(tokenizer, traced), best, book.add),
+        trace=Trace(work.unfinished / TRACE, asked_along, best, book.add),
     )
     last = train(work, module, lambda step: step, settings.steps)
     save(module.policy, tokenizer, work.folder)
@@ -115,7 +120,13 @@ def _critic(work: Work, settings: PPOSettings) -> PreTrainedModel | None:
     if settings.credit != "gae" or settings.critic == "trunk":
         return None
     if settings.critic == "reward":
-        return critic_from_reward(load_scalar(work.inputs["reward"].path))
+        if reads_text(work.inputs["reward"]):
+            raise RewardModelError(
+                "policy.critic=reward: the reward model has another tokenizer than the policy, whose states a critic "
+                "must read; use policy.critic=sft"
+            )
+        # Published weights come in half precision, whose steps are larger than an update at a usual learning rate.
+        return critic_from_reward(load_scalar(work.inputs["reward"].path, torch.float32))
     return critic_from_reward(reward_from_causal(load_causal(work.inputs["init"].path), head_seed=0))
 
 
@@ -140,7 +151,7 @@ def _training_prompts(work: Work, tokenizer: Any, settings: PPOSettings) -> list
 
 def _fitting(work: Work, tokenizer: Any, prompts: list[Prompt]) -> list[Prompt]:
     generation = work.config["generation"]
-    return fit_prompts(tokenizer, prompts, generation["context"], generation["max_new_tokens"]).kept
+    return list(fit_prompts(tokenizer, prompts, generation["context"], generation["max_new_tokens"]).kept)
 
 
 def _ids(tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:

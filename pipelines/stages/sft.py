@@ -9,8 +9,9 @@ from pipelines.work import Work
 from salsa.data.chat import encode_conversation, encode_texts
 from salsa.data.lengths import fit_conversations
 from salsa.models.families import load_causal, load_tokenizer, save
+from salsa.models.layout import Layout
 from salsa.training.batches import batch_indices
-from salsa.training.language import LanguageModeling, TokenBatch, collate, pack_documents
+from salsa.training.language import LanguageModeling, collate, pack_documents
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -25,13 +26,13 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     rows = encode_conversation(tokenizer, fitting.kept, config["learn"])
     text = _replay(work, tokenizer)
     module = LanguageModeling(model, optimiser_settings(config["optimiser"]), config["steps"])
-    order, batch, pad = work.seed("sft order", config["index"]), config["batch"], tokenizer.pad_token_id
+    order, batch = work.seed("sft order", config["index"]), config["batch"]
 
-    def make_batch(step: int) -> TokenBatch:
+    def make_batch(step: int) -> Layout:
         chosen = [rows[index] for index in batch_indices(order, step, batch, len(rows))]
         if text:
             chosen += [text[index] for index in batch_indices(order, step, config["replay"], len(text))]
-        return collate(chosen, pad)
+        return collate(chosen)
 
     last = train(work, module, make_batch, config["steps"])
     save(model, tokenizer, work.folder)

@@ -57,16 +57,26 @@ class Layout(NamedTuple):
         groups = tuple(
             group._replace(cells=None if group.cells is None else group.cells.to(device)) for group in self.groups
         )
-        return Layout(*(groups if field is self.groups else field.to(device) for field in self))
+        moved = {name: field.to(device) for name, field in self._asdict().items() if name != "groups"}
+        return Layout(groups=groups, **moved)
 
-    def padded(self) -> tuple[Tensor, Tensor]:
-        """Return the tokens as rows padded on the right [sequences, longest], and each token's index into them."""
-        lengths = self.positions[self.ends] + 1
-        width = int(lengths.max())
-        rows = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
-        cells = rows * width + self.positions
-        ids = self.ids.new_zeros(len(lengths) * width).index_copy(0, cells, self.ids)
-        return ids.view(len(lengths), width), cells
+    def rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the tokens as rows for the library: ids and positions [rows, width], and each token's index into them.
+
+        Short sequences share a row. Positions that start again at 0 keep them apart: the library's causal models derive
+        from them a mask in which no token sees another sequence (only without an attention mask and without a cache).
+        """
+        device = self.ids.device
+        lengths = (self.positions[self.ends] + 1).tolist()
+        width = max(lengths)
+        bins, starts, used = fill_bins(lengths, width)
+        first = torch.tensor(bins, device=device) * width + torch.tensor(starts, device=device)
+        cells = torch.repeat_interleave(first, self.positions[self.ends] + 1) + self.positions
+        # The padding behind the last sequence counts from 0 too: to the model it is one more sequence of its own.
+        places = torch.arange(width, device=device) - torch.tensor(used, device=device)[:, None]
+        positions = places.clamp_(min=0).flatten().index_copy(0, cells, self.positions)
+        ids = self.ids.new_zeros(len(positions)).index_copy(0, cells, self.ids)
+        return ids.view(-1, width), positions.view(-1, width), cells
 
     @classmethod
     def of_tokens(cls, texts: Sequence[Sequence[int]]) -> "Layout":

@@ -1,8 +1,8 @@
 """Linear layers by the faster of torch's two matrix libraries.
 
 torch multiplies float32 matrices with MKL, which keeps to 256-bit instructions on processors that are not Intel's. The
-oneDNN of the same torch does not: on a Zen 4 core it is more than twice as fast at the shapes of small models. Which one
-is used follows from the processor alone, never from a timing, so that a machine gives the same numbers every time.
+oneDNN of the same torch does not: with the shapes of small models it is twice as fast there. Which one is used follows
+from the processor alone, never from a timing, so that a machine gives the same numbers every time.
 """
 
 from functools import cache

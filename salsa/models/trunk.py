@@ -40,15 +40,15 @@ def hidden_states(model: PreTrainedModel, layout: Layout, places: Tensor) -> Ten
 
 
 def _library(model: PreTrainedModel, layout: Layout) -> Tensor:
-    """Return the hidden states [tokens, hidden] by the library: rows padded on the right need no mask."""
-    ids, cells = layout.padded()
-    output = model.base_model(input_ids=ids, attention_mask=None, use_cache=False)
+    """Return the hidden states [tokens, hidden] by the library."""
+    ids, positions, cells = layout.rows()
+    output = model.base_model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
     return output.last_hidden_state.flatten(0, 1)[cells]
 
 
 def _is_known(model: PreTrainedModel, layout: Layout) -> bool:
     """Return whether the trunk is one of those computed here, in full precision, with a window that hides nothing."""
-    trunk = getattr(model, "base_model", None)
+    trunk: Any = getattr(model, "base_model", None)
     if type(trunk) not in _TRUNKS or torch.is_autocast_enabled(layout.ids.device.type):
         return False
     config = trunk.config
@@ -130,21 +130,23 @@ def _attention(layer: Any, hidden: Tensor, turns: Tensor, groups: tuple[Group, .
     tokens = [group.stop - group.start for group in groups]
     rest = len(hidden) - sum(tokens)
     split = zip(groups, *(each.split([*tokens, rest])[: len(groups)] for each in parts), strict=True)
-    found = [_attend(*each, attention.scaling) for each in split]
+    found = [_attend(group, each, attention.scaling) for group, *each in split]
     if rest:
         found.append(found[0].new_zeros(rest, found[0].shape[1]))
     return found[0] if len(found) == 1 else torch.cat(found)
 
 
-def _attend(group: Group, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-    """Return the attention [tokens, heads x width] of a group of sequences of like length."""
+def _attend(group: Group, parts: list[Tensor], scale: float) -> Tensor:
+    """Return the attention [tokens, heads x width] of a group, from its queries, keys and values."""
     rows, width = group.rows, group.width
     arranged = []
-    for part in (queries, keys, values):
+    for part in parts:
         if group.cells is not None:
             part = part.new_zeros(rows * width, *part.shape[1:]).index_copy(0, group.cells, part)
         arranged.append(part.view(rows, width, *part.shape[1:]).transpose(1, 2))
-    found = F.scaled_dot_product_attention(*arranged, is_causal=True, scale=scale).transpose(1, 2).flatten(2).flatten(0, 1)
+    queries, keys, values = arranged
+    found = F.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale)
+    found = found.transpose(1, 2).flatten(2).flatten(0, 1)
     return found if group.cells is None else found[group.cells]
 
 

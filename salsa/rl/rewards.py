@@ -76,9 +76,7 @@ class TokenScores:
     its model.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, max_tokens: int = MICRO_BATCH_TOKENS, unread: int | None = None
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, max_tokens: int = MICRO_BATCH_TOKENS, unread: int | None = None) -> None:
         self.model = model.eval().requires_grad_(False)
         self._max_tokens = max_tokens
         self._unread = unread

@@ -23,9 +23,9 @@ class TextRewardModel:
     """A frozen reward model that scores conversations as text.
 
     A conversation with its reply is written by the reward model's own chat template and scored where transformers'
-    sequence classification (so TRL too) reads it: at the last token that is not the model's padding token. A reply that was
-    cut is written without what the template puts behind a message, so that it does not pass for a complete one. What
-    spells a control token in a text stays text. Nothing is ever truncated.
+    sequence classification (so TRL too) reads it: at the last token that is not the model's padding token. A reply that
+    was cut is written without what the template puts behind a message, so that it does not pass for a complete one.
+    What spells a control token in a text stays text. Nothing is ever truncated.
 
     Raises:
         RewardModelError: if the tokenizer has no chat template.
@@ -54,7 +54,7 @@ class TextRewardModel:
         Raises:
             RewardModelError: if a conversation is longer than the model's context, or its template refuses one.
         """
-        rows = self._encode(conversations, replies, ended)
+        rows = self.encode(conversations, replies, ended)
         limit = context_of(self.model)
         longest = max(map(len, rows))
         if limit is not None and longest > limit:
@@ -68,15 +68,20 @@ class TextRewardModel:
 
     def prompt_lengths(self, conversations: Sequence[Conversation]) -> list[int]:
         """Return the lengths of conversations in the model's tokens, with an empty reply."""
-        return [len(row) for row in self._encode(conversations, [""] * len(conversations), [True] * len(conversations))]
+        return [len(row) for row in self.encode(conversations, [""] * len(conversations), [True] * len(conversations))]
 
     def to(self, device: torch.device) -> None:
         """Move the model to a device."""
         self.model.to(device)
 
-    def _encode(
+    def encode(
         self, conversations: Sequence[Conversation], replies: Sequence[str], ended: Sequence[bool]
     ) -> list[list[int]]:
+        """Return the token ids of conversations with their replies, up to the token at which each is scored.
+
+        Raises:
+            RewardModelError: if the chat template refuses one.
+        """
         rows: list[list[int]] = [[]] * len(replies)
         for whole in (True, False):
             chosen = [index for index, end in enumerate(ended) if bool(end) is whole]

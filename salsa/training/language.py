@@ -2,23 +2,22 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from salsa.models.head import likeliest_tokens, linear_head, target_logps
-from salsa.models.layout import fill_bins
+from salsa.models.head import likeliest_tokens, linear_head
+from salsa.models.layout import Layout
+from salsa.models.scoring import token_logps
+from salsa.models.trunk import hidden_states
 from salsa.training.optimiser import OptimiserSettings
 from salsa.training.supervised import Supervised
 
 __all__ = [
     "LanguageModeling",
     "OptimiserSettings",
-    "TokenBatch",
     "collate",
-    "next_token_logps",
     "next_word_accuracy",
     "pack_documents",
     "packed_batch",
@@ -26,32 +25,10 @@ __all__ = [
 ]
 
 
-class TokenBatch(NamedTuple):
-    """Rows of tokens and the places in them that are learned.
+def collate(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]]) -> Layout:
+    """Lay sequences of (token ids, which of them are learned) end to end; `states` and `targets` are what is learned.
 
-    `ids` [rows, width] may hold several sequences a row; `positions` [rows, width] then count from 0 in each of them
-    (None: every row is one sequence), from which the library's models derive that no token sees another sequence.
-    `places` [learned] are indices into the flattened rows at which the next token is learned, and `targets` [learned]
-    are those next tokens.
-    """
-
-    ids: Tensor
-    positions: Tensor | None
-    places: Tensor
-    targets: Tensor
-
-    def to(self, device: torch.device) -> "TokenBatch":
-        """Return the batch on a device."""
-        positions = None if self.positions is None else self.positions.to(device)
-        return TokenBatch(self.ids.to(device), positions, self.places.to(device), self.targets.to(device))
-
-
-def collate(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]], pad: int = 0) -> TokenBatch:
-    """Lay sequences of (token ids, which of them are learned) into rows as wide as the longest one.
-
-    Short sequences share a row, because a forward pass costs as much for a padding token as for a real one. The first
-    token of a sequence has no token before it and is never learned, whatever its mark. `pad` fills the empty slots;
-    any token of the vocabulary will do, as nothing sees it.
+    The first token of a sequence has no token before it and is never learned, whatever its mark.
 
     Raises:
         ValueError: if ids and marks of a sequence differ in number, or nothing at all is learned.
@@ -64,20 +41,10 @@ def collate(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]], pad: int 
             f"none of the tokens of a batch of {len(sequences)} sequences is learned; check the setting that says "
             "which turns are learned, and that prompts do not fill the context"
         )
-    lengths = [len(ids) for ids, _ in sequences]
-    width = max(lengths)
-    rows, starts, used = fill_bins(lengths, width)
-    tokens = torch.full((len(used) * width,), pad, dtype=torch.long)
-    # The padding behind the last sequence of a row counts from 0 too: to the model it is a sequence of its own.
-    positions = (torch.arange(width) - torch.tensor(used)[:, None]).clamp_(min=0).flatten()
-    places = []
-    for (ids, learned), row, start in zip(sequences, rows, starts, strict=True):
-        first = row * width + start
-        tokens[first : first + len(ids)] = torch.tensor(ids, dtype=torch.long)
-        positions[first : first + len(ids)] = torch.arange(len(ids))
-        places.append(torch.tensor(learned[1:], dtype=torch.bool).nonzero()[:, 0] + first)
-    place = torch.cat(places)
-    return TokenBatch(tokens.view(-1, width), positions.view(-1, width), place, tokens[place + 1])
+    layout = Layout.of_tokens([ids for ids, _ in sequences])
+    marks = torch.tensor([mark for source in layout.sources.tolist() for mark in [False, *sequences[source][1][1:]]])
+    places = marks.nonzero()[:, 0]
+    return layout._replace(states=places - 1, targets=layout.ids[places])
 
 
 def pack_documents(documents: Sequence[Sequence[int]], width: int) -> Tensor:
@@ -93,11 +60,9 @@ def pack_documents(documents: Sequence[Sequence[int]], width: int) -> Tensor:
     return torch.tensor(stream[: rows * width]).view(rows, width)
 
 
-def packed_batch(rows: Tensor) -> TokenBatch:
+def packed_batch(rows: Tensor) -> Layout:
     """Return the batch that learns every token but the first of each row [rows, width] of packed documents."""
-    count, width = rows.shape
-    places = (torch.arange(count)[:, None] * width + torch.arange(width - 1)).flatten()
-    return TokenBatch(rows, None, places, rows[:, 1:].flatten())
+    return collate([(row, [True] * len(row)) for row in rows.tolist()])
 
 
 class LanguageModeling(Supervised):
@@ -109,14 +74,9 @@ class LanguageModeling(Supervised):
     def __init__(self, model: PreTrainedModel, settings: OptimiserSettings, steps: int) -> None:
         super().__init__(model, settings, steps)
 
-    def loss(self, batch: TokenBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(self, batch: Layout) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean negative log-likelihood (nats a token) of the learned tokens."""
-        return -next_token_logps(self.model, batch).mean(), {}
-
-
-def next_token_logps(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Return the log-probabilities [learned] in nats of the learned tokens, in float32 whatever the weights' format."""
-    return target_logps(_hidden(model, batch), linear_head(model), batch.targets)[0]
+        return -token_logps(self.model, batch).mean(), {}
 
 
 @torch.no_grad()
@@ -134,7 +94,7 @@ def perplexity(model: PreTrainedModel, texts: Sequence[Sequence[int]], max_token
     total, count = 0.0, 0
     for batch in _batches(sequences, max_tokens):
         batch = batch.to(model.device)
-        logps = next_token_logps(model, batch)
+        logps = token_logps(model, batch)
         total += logps.double().sum().item()
         count += len(logps)
     return math.exp(-total / count)
@@ -155,19 +115,12 @@ def next_word_accuracy(
     right = 0
     for batch in _batches(sequences, max_tokens):
         batch = batch.to(model.device)
-        right += int((likeliest_tokens(_hidden(model, batch), linear_head(model)) == batch.targets).sum())
+        hidden = hidden_states(model, batch, batch.states)
+        right += int((likeliest_tokens(hidden, linear_head(model)) == batch.targets).sum())
     return right / len(texts)
 
 
-def _hidden(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Return the last hidden states [learned, hidden width] where a token is learned."""
-    output = model.base_model(
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=None, use_cache=False
-    ).last_hidden_state
-    return output.flatten(0, 1)[batch.places]
-
-
-def _batches(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]], max_tokens: int) -> Iterator[TokenBatch]:
+def _batches(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]], max_tokens: int) -> Iterator[Layout]:
     """Yield the sequences, those of like length together, in batches of about `max_tokens` tokens."""
     group: list[tuple[Sequence[int], Sequence[bool]]] = []
     tokens = 0

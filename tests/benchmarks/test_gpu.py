@@ -137,7 +137,7 @@ def test_the_tables_have_a_line_for_all_that_was_measured_failed_or_skipped():
         ]
     )
     assert "| 1b | loop | 250 | 3.2 | 2.0 |" in text
-    assert "| 1b | static | – | no graphs | |" in text
+    assert "| 1b | static | – | no graphs | – |" in text
     assert "| 7b | skipped: no time | | | |" in text
     assert "| 7b | mixed | separate | 250 (3.2) | – | – | 225.9 | update: out of memory |" in text
     assert "| 7b | lora | trunk | – | – | – | 28.6 | stopped after 9 s |" in text

@@ -36,8 +36,8 @@ def test_every_token_is_found_again(seed, max_tokens, some):
     longest = int(sequences.reply_lengths.max())
     seen_rows, cells = [], []
     for part in layouts(sequences, max_tokens, rows):
-        ids, _ = part.padded()
-        assert len(part.sources) == 1 or ids.numel() <= max_tokens
+        lengths = (part.positions[part.ends] + 1).tolist()
+        assert len(lengths) == 1 or len(lengths) * max(lengths) <= max_tokens
         for source, end in zip(part.sources.tolist(), part.ends.tolist(), strict=True):
             length = int(sequences.prompt_lengths[source] + sequences.reply_lengths[source])
             assert part.ids[end - length + 1 : end + 1].tolist() == sequences.ids[source, :length].tolist()
@@ -73,12 +73,13 @@ def test_groups_hold_all_tokens_and_sequences_of_like_length(lengths):
             assert row == list(range(len(real))) + [-1] * (group.width - len(real))
 
 
-def test_rows_padded_on_the_right_hold_every_token():
-    sequences = pack([[1, 5, 6, 7], [1, 5]], [[8, 2], [2]], PAD)
+def test_rows_for_the_library_hold_every_token_apart_from_other_sequences():
+    sequences = pack([[1, 5, 6, 7], [1, 5], [1]], [[8, 2], [2], [2]], PAD)
     (part,) = layouts(sequences, 100)
-    ids, cells = part.padded()
-    assert ids.tolist() == [[1, 5, 2, 0, 0, 0], [1, 5, 6, 7, 8, 2]]
-    assert ids.flatten()[cells].tolist() == part.ids.tolist() == [1, 5, 2, 1, 5, 6, 7, 8, 2]
+    ids, positions, cells = part.rows()
+    assert ids.tolist() == [[1, 5, 6, 7, 8, 2], [1, 5, 2, 1, 2, 0]]
+    assert positions.tolist() == [[0, 1, 2, 3, 4, 5], [0, 1, 2, 0, 1, 0]]
+    assert ids.flatten()[cells].tolist() == part.ids.tolist() == [1, 2, 1, 5, 2, 1, 5, 6, 7, 8, 2]
 
 
 def test_a_text_without_reply_has_an_end_and_no_states():

@@ -110,4 +110,5 @@ def test_own_gradients_by_finite_differences():
     angles = torch.rand(3, 1, 2, generator=generator, dtype=torch.float64)
     assert torch.autograd.gradcheck(trunk._RMSNorm.apply, (random(3, 4), 1e-5))
     assert torch.autograd.gradcheck(trunk._SwiGLU.apply, (random(3, 8),))
-    assert torch.autograd.gradcheck(trunk._Heads.apply, (random(3, 4, 4), torch.polar(torch.ones_like(angles), angles), 2, 1))
+    turns = torch.polar(torch.ones_like(angles), angles)
+    assert torch.autograd.gradcheck(trunk._Heads.apply, (random(3, 4, 4), turns, 2, 1))

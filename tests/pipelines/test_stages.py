@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from pipelines import scoring
 from pipelines.replies import SampledReply
+from pipelines.scoring import TokenReader
 from pipelines.stages import anchors, report, respond, reward, soup
 from pipelines.stages.preferences import DRAWS, unseen_prompts
 from salsa.data.chat import encode_prompts
@@ -20,6 +21,7 @@ from salsa.data.zoo.source import ZooSource
 from salsa.evaluation.statistics import cluster_bootstrap_means
 from salsa.models.families import load_causal, load_scalar
 from salsa.models.source import write_pointer
+from salsa.rl.rewards import TokenScores
 from salsa.rl.rollout import generate
 from salsa.rl.trace import trace_path, write_trace
 from salsa.soup.average import SoupError
@@ -139,7 +141,9 @@ def test_the_unit_of_the_reward_is_measured_on_finished_replies(
 
     monkeypatch.setattr(reward, "sample_replies", sample)
     done = work(planned("reward", "reward.normaliser_replies=6"), {"normaliser": models[1]}, tmp_path)
-    found = reward._normaliser(done, load_scalar(reward_model(tmp_path / "reward", 0)), zoo_tokenizer())
+    scores = TokenScores(load_scalar(reward_model(tmp_path / "reward", 0)))
+    tokenizer = zoo_tokenizer()
+    found = reward._normaliser(done, TokenReader(scores, tokenizer.pad_token_id), tokenizer)
     assert found["normaliser_finished"] is (ended == 2)
     assert found["normaliser_replies"] == (2 if ended == 2 else 6)
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from salsa.models import head
+from salsa.models.scoring import token_logps
 from salsa.training.batches import batch_indices
 from salsa.training.language import (
     LanguageModeling,
     OptimiserSettings,
     collate,
-    next_token_logps,
     next_word_accuracy,
     pack_documents,
     packed_batch,
@@ -74,18 +74,17 @@ def test_packed_rows_learn_every_token_but_the_first(family):
 def test_sequences_that_share_a_row_do_not_see_each_other(family):
     model = causal(family).eval()
     rows = [([1, 3, 4, 5, 6, 7, 8, 2], [True] * 8), ([1, 9, 2], [True] * 3), ([1, 10, 11, 2], [True] * 4)]
-    batch = collate(rows, pad=14)
-    assert batch.ids.shape == (2, 8)
-    together = next_token_logps(model, batch)
-    alone = torch.cat([next_token_logps(model, collate([row])) for row in rows])
+    batch = collate(rows)
+    together = token_logps(model, batch)
+    alone = torch.cat([token_logps(model, collate([rows[source]])) for source in batch.sources.tolist()])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
-    assert batch.targets.tolist() == [3, 4, 5, 6, 7, 8, 2, 9, 2, 10, 11, 2]
+    assert batch.targets.tolist() == [9, 2, 10, 11, 2, 3, 4, 5, 6, 7, 8, 2]
 
 
 def test_the_first_token_is_never_learned_and_marks_select_targets():
     batch = collate([([1, 5, 6, 7], [True, False, True, True])])
     assert batch.targets.tolist() == [6, 7]
-    assert batch.places.tolist() == [1, 2]
+    assert batch.states.tolist() == [1, 2]
 
 
 def test_a_batch_without_anything_to_learn_is_refused():

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.text import Text
 
+from salsa.report.divergences import along_training
 from salsa.report.grid import BLANK, MISSING, Cell, Column, Grid, mark_best, measured, to_markdown
 from salsa.report.markup import escape
 from salsa.report.schema import METRICS, POOLED, Metric, flatten
@@ -24,7 +25,9 @@ _NORMALISED = (
 
 def grids(experiment: Mapping[str, Any]) -> list[Grid]:
     """Return the tables of an experiment, the main one first."""
-    return [main(experiment), *win_rates(experiment), replies(experiment), divergence(experiment)]
+    found = [main(experiment), *win_rates(experiment), replies(experiment), divergence(experiment)]
+    moved = along_training(experiment)
+    return found if moved is None else [*found, moved]
 
 
 def show(experiment: Mapping[str, Any], console: Console | None = None) -> None:

@@ -78,15 +78,18 @@ def divergences(name: str) -> dict[str, Divergence]:
     }
 
 
+def divergence(value: float, final: float) -> dict[str, float]:
+    error = 0.04 * final + 0.02
+    of_reply = {"k1": value, "k1_se": error, "k3": value, "k3_se": 0.1}
+    return of_reply | {f"{key[:2]}_token{key[2:]}": each / 14.0 for key, each in of_reply.items()}
+
+
 def curve(name: str, steps: int = 32, every: int = 4) -> list[dict[str, Any]]:
     _, _, _, _, level, length, finals = next(model for model in MODELS if model[0] == name)
     points = []
     for step in range(0, steps + 1, every):
         done = step / steps
-        kl = {
-            anchor: {"k1": final * done**0.7, "k1_se": 0.04 * final + 0.02, "k3": final * done**0.7, "k3_se": 0.1}
-            for anchor, final in zip(ANCHORS, finals, strict=True)
-        }
+        kl = {anchor: divergence(final * done**0.7, final) for anchor, final in zip(ANCHORS, finals, strict=True)}
         points.append(
             {
                 "step": step,

@@ -94,10 +94,8 @@ def tables(results: list[dict[str, Any]]) -> str:
         if found["note"]:
             lines.append(f"| {found['size']} | {found['note']} | | | |")
     shown = ("generation", "scoring", "update")
-    lines += [
-        "",
-        f"| size | weights | critic | {' | '.join(f'{name}, tokens/s' for name in shown)} | peak GiB | note |",
-    ]
+    heads = " | ".join(f"{name}, tokens/s (peak GiB)" for name in shown)
+    lines += ["", f"| size | weights | critic | {heads} | states, GiB | note |"]
     lines.append("|---|---|---|---:|---:|---:|---:|---|")
     for found in (each for each in results if each["kind"] == "ppo"):
         phases = {phase["phase"]: phase for phase in found["phases"]}

@@ -18,12 +18,12 @@ from transformers import PreTrainedModel
 from salsa.models.product import linear
 
 MAX_LOGITS = 2**23
-"""Most logits in memory at once: 32 MiB in float32, and about three times that in passing.
+"""Most logits of one tensor: 32 MiB in float32, and about three times that in passing.
 
 Below it nothing is computed twice, so small models lose no speed: a forward pass of 2048 tokens gets there with a
-vocabulary of 4096. Above it, computing again costs up to a third of the head's time, and parts of this size win some of
-it back, as the C library still takes them from memory that it has at hand. Smaller parts would save little beside the
-head itself, and make narrower matrix products.
+vocabulary of 4096. Above it, computing again costs up to a third of the head's time, and parts of half this size win
+some of it back, as the C library still takes them from memory that it has at hand. Smaller parts would save little
+beside the head itself, and make narrower matrix products.
 """
 
 
@@ -66,11 +66,14 @@ def target_logps(
     Raises:
         ValueError: if the temperature is not positive.
     """
-    _check(temperature)
+    if not temperature > 0:
+        raise ValueError(f"log-probabilities need a positive temperature, got {temperature}")
     bound = MAX_LOGITS if max_logits is None else max_logits
     if len(targets) * head.out_features > bound:
-        return _chunked(hidden, head, targets, _Task(temperature, entropy, bound))
-    logits = scaled_logits(hidden, head, temperature)
+        # Half of it: logits that are computed again and their gradients are in memory together.
+        return _chunked(hidden, head, targets, _Task(temperature, entropy, bound // 2))
+    logits = precise(_product(hidden, head.weight, head.bias))
+    logits = logits if temperature == 1 else logits / temperature
     logps = -F.cross_entropy(logits, targets, reduction="none")
     return logps, torch.distributions.Categorical(logits=logits, validate_args=False).entropy() if entropy else None
 
@@ -91,17 +94,6 @@ def likeliest_tokens(hidden: Tensor, head: nn.Linear, *, max_logits: int | None 
     return tokens
 
 
-def scaled_logits(hidden: Tensor, head: nn.Linear, temperature: float) -> Tensor:
-    """Return all logits [tokens, vocabulary] over the temperature, in float32 (float64 from a float64 head).
-
-    Raises:
-        ValueError: if the temperature is not positive.
-    """
-    _check(temperature)
-    logits = precise(_product(hidden, head.weight, head.bias))
-    return logits if temperature == 1 else logits / temperature
-
-
 def _product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return linear(hidden, weight) if bias is None else F.linear(hidden, weight, bias)
 
@@ -109,11 +101,6 @@ def _product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def precise(values: Tensor) -> Tensor:
     """Return the values in float32, or as they are in float64."""
     return values if values.dtype == torch.float64 else values.float()
-
-
-def _check(temperature: float) -> None:
-    if not temperature > 0:
-        raise ValueError(f"log-probabilities need a positive temperature, got {temperature}")
 
 
 def _chunked(hidden: Tensor, head: nn.Linear, targets: Tensor, task: "_Task") -> tuple[Tensor, Tensor | None]:

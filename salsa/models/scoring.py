@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from salsa.models.head import linear_head, precise, scaled_logits, target_logps
+from salsa.models.head import linear_head, precise, target_logps
 from salsa.models.layout import Layout, layouts
 from salsa.models.product import padded
 from salsa.models.sequences import Sequences
@@ -20,23 +20,13 @@ MICRO_BATCH_TOKENS = 4096
 """Most slots (padding included) of one forward pass; fewer make more, smaller operations, more take more memory."""
 
 
-def token_logits(model: PreTrainedModel, layout: Layout, temperature: float = 1.0) -> Tensor:
-    """Return all logits [tokens, vocabulary] of the policy that samples at `temperature`, at the replies of a layout.
+def token_logps(model: PreTrainedModel, layout: Layout, temperature: float = 1.0) -> Tensor:
+    """Return the log-probabilities [tokens] in nats of the reply tokens, for the policy that samples at `temperature`.
 
-    They are float32 (float64 from a float64 model), whatever the weights: rounded logits make probability ratios noisy.
-    Log-probabilities alone cost less memory with `token_logps`.
+    They are float32 (float64 from a float64 model), whatever the weights: rounded ones make probability ratios noisy.
 
     Raises:
         ValueError: if the temperature is not positive, or `linear_head` refuses the model.
-    """
-    return scaled_logits(hidden_states(model, layout, layout.states), linear_head(model), temperature)
-
-
-def token_logps(model: PreTrainedModel, layout: Layout, temperature: float = 1.0) -> Tensor:
-    """Return the log-probabilities [tokens] in nats of the reply tokens of a layout.
-
-    Raises:
-        ValueError: as `token_logits`.
     """
     return _token_logps(model, layout, temperature, entropy=False)[0]
 
@@ -52,7 +42,7 @@ def token_logps_and_values(
     """Return log-probabilities [tokens] and values [tokens] of one pass; `score` is a value head on the policy's trunk.
 
     Raises:
-        ValueError: as `token_logits`.
+        ValueError: as `token_logps`.
     """
     hidden, targets = _states(model, layout)
     logps, _ = target_logps(hidden, linear_head(model), targets, temperature)

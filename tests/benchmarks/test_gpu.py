@@ -136,6 +136,7 @@ def test_the_tables_have_a_line_for_all_that_was_measured_failed_or_skipped():
             _found(Cell("7b", "ppo", "lora", "trunk"), note="stopped after 9 s"),
         ]
     )
+    assert "update, tokens/s (peak GiB) | states, GiB | note |" in text
     assert "| 1b | loop | 250 | 3.2 | 2.0 |" in text
     assert "| 1b | static | – | no graphs | – |" in text
     assert "| 7b | skipped: no time | | | |" in text

@@ -1,8 +1,16 @@
 import pytest
 import torch
 
+from salsa.models.heads import ValueHead
 from salsa.models.layout import layouts
-from salsa.models.scoring import reply_logps, reply_values, sequence_scores, token_logps, token_values
+from salsa.models.scoring import (
+    reply_logps,
+    reply_values,
+    sequence_scores,
+    token_logps,
+    token_logps_and_values,
+    token_values,
+)
 from salsa.models.sequences import Sequences, pack, reply_mask
 from salsa.rl.objectives import token_loss, value_loss
 from tests.rl.tiny import FAMILIES, PAD, WINDOW, WORDS, causal, in_float64, replies, scalar, texts
@@ -97,6 +105,26 @@ def test_neither_padding_nor_parts_nor_company_change_anything(family, sequences
             strict=True,
         ):
             torch.testing.assert_close(found, wanted[rows], **EXACT)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_head_on_the_trunk_gives_both_in_one_pass_and_the_trunk_the_gradients_of_both(family, sequences):
+    policy, (part,) = in_float64(causal(family)), layouts(sequences, 10_000)
+    critic = in_float64(scalar(family))
+    critic.model.load_state_dict(policy.model.state_dict())
+    head = ValueHead(policy)
+    with torch.no_grad():
+        head.score.weight.copy_(critic.score.weight)
+    logps, values = token_logps_and_values(policy, head.score, part, 0.7)
+    torch.testing.assert_close(logps, token_logps(policy, part, 0.7), **EXACT)
+    torch.testing.assert_close(values, token_values(critic, part), **EXACT)
+    weight = policy.model.layers[0].mlp.up_proj.weight
+    (both,) = torch.autograd.grad(logps.sum() + values.square().sum(), weight)
+    (of_logps,) = torch.autograd.grad(token_logps(policy, part, 0.7).sum(), weight)
+    (of_values,) = torch.autograd.grad(
+        token_values(critic, part).square().sum(), critic.model.layers[0].mlp.up_proj.weight
+    )
+    torch.testing.assert_close(both, of_logps + of_values, **EXACT)
 
 
 def test_half_precision_models_give_float32():

@@ -46,7 +46,12 @@ def write(task: str, folder: Path, outputs: Path, batch: int, updates: int, shap
     """Write the workload of a task into a folder and return it."""
     from benchmarks.peers import workload
 
-    sizes = {"batch": batch, "updates": updates, "epochs": shape.epochs, "minibatches": shape.minibatches}
+    sizes: dict[str, Any] = {
+        "batch": batch,
+        "updates": updates,
+        "epochs": shape.epochs,
+        "minibatches": shape.minibatches,
+    }
     if task == "natural":
         return workload.natural(folder, outputs, **sizes)
     return workload.full_length(folder, **sizes)

@@ -3,7 +3,8 @@
 python -m benchmarks.sft [--rounds 3] [--layout padded packed padding_free] [--check] [--json FILE]
 
 Two tasks: `demonstrations`, the embedded world's fine-tuning batches; `spread`, random documents of 8 to 127 tokens.
-Both programs see the same rows in the same order. The peer runs in the fastest of the layouts.
+Both programs see the same rows in the same order, and their losses are compared as well. The peer runs in the fastest
+of the layouts.
 """
 
 import argparse
@@ -71,7 +72,8 @@ def main(options: Any) -> int:
             folder = write(task, Path(scratch), options.outputs, options.updates)
             done = compare(task, folder, options.updates, options.layout, options.rounds, options.peers)
         comparisons.append(done)
-        console.print(f"{done.task}: {done.ratio:.2f}", highlight=False)
+        same = f"losses of all steps within {done.loss_difference:.0e} of the peer's"
+        console.print(f"{done.task}: {done.ratio:.2f}; {same}", highlight=False)
     return report(comparisons, f"salsa beside TRL {environment.SFT}", console, options.json, options.check)
 
 

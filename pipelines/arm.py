@@ -59,7 +59,7 @@ class Rewards:
 
     def check(self, at: str) -> None:
         """Check the ranges of the keys under `at`."""
-        rules = active(f"{at}.rules", self.rules)
+        rules = active(at.removesuffix(".rewards"), self.rules)
         named = any((self.model, self.length, self.end, rules))
         require(named, f"{at}.model", self.model, "no term of the reward has a weight; give one of them a weight")
         for name in self.rules:

@@ -20,6 +20,7 @@ from pipelines.choices import (
 )
 from pipelines.ranges import ConfigurationError, accept, check_all, require
 from salsa.models.architecture import Architecture
+from salsa.models.lora import LoraSettings
 from salsa.training.settings import OptimiserSettings
 
 __all__ = ["Config", "ConfigurationError", "accept", "check_all", "require"]
@@ -115,6 +116,20 @@ class Base:
         require(
             2 <= self.row_tokens <= self.context, f"{at}.row_tokens", self.row_tokens, f"must be in [2, {self.context}]"
         )
+
+
+@dataclass
+class Lora:
+    """Adapters over one frozen base in place of full fine-tuning."""
+
+    rank: int = MISSING
+    alpha: float = MISSING
+    targets: list[str] = MISSING
+
+    def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
+        require(self.rank >= 0, f"{at}.rank", self.rank, "must not be negative (0: all weights are fine-tuned)")
+        accept(at, lambda: LoraSettings(self.rank or 1, self.alpha, tuple(self.targets)))
 
 
 @dataclass
@@ -289,6 +304,7 @@ class Config:
     scale: Scale = MISSING
     data: Any = MISSING
     base: Base = MISSING
+    lora: Lora = MISSING
     sft: Sft = MISSING
     soup: Soup = MISSING
     preferences: Preferences = MISSING

@@ -65,6 +65,13 @@ class _Builder:
         self.world = world_identity(config.data)
         self.draws = draw_identity(config.data)
         self.replicate = {"seed": config.seed, "replicate": config.replicate}
+        lora = config.lora
+        # Left out where all weights are fine-tuned: what was made before there were adapters stays what it is.
+        self.lora = (
+            {"lora": {"rank": lora.rank, "alpha": float(lora.alpha), "targets": sorted(lora.targets)}}
+            if lora.rank
+            else {}
+        )
         self.generation = {
             "temperature": config.generation.temperature,
             "max_new_tokens": config.generation.max_new_tokens,
@@ -73,8 +80,10 @@ class _Builder:
 
     def experiment(self, settings: dict[str, Any]) -> Experiment:
         """Add every stage and return the experiment."""
-        self.data_inputs = self._data()
+        # What every stage may read: the data, and where models are adapters, the base that these are nothing without.
+        self.common = self._data()
         self.base = self._base()
+        self.common = self.common | ({"base": self.base} if self.lora else {})
         self.sft = [self._sft(index) for index in range(1, INGREDIENTS + 1)]
         self.soup = self._soup()
         self.reward = self._reward(ROLE_REWARD, self.sft[0])
@@ -130,7 +139,7 @@ class _Builder:
             "optimiser": _optimiser(base.optimiser),
             "seed": config.seed,
         }
-        return self.plan.add("base", "base", identity, self.data_inputs)
+        return self.plan.add("base", "base", identity, self.common)
 
     def _sft(self, index: int) -> Stage:
         sft = self.config.sft
@@ -146,8 +155,9 @@ class _Builder:
             "replay_tokens": sft.replay_tokens if sft.replay else 0,
             "optimiser": _optimiser(sft.optimiser),
             "index": index,
-        } | self.replicate
-        return self.plan.add("sft", f"sft_{index}", identity, {"base": self.base} | self.data_inputs)
+        }
+        identity |= self.replicate | self.lora
+        return self.plan.add("sft", f"sft_{index}", identity, {"base": self.base} | self.common)
 
     def _soup(self) -> Stage:
         alpha = self.config.soup.alpha
@@ -165,7 +175,7 @@ class _Builder:
             "heldout": preferences.heldout,
             "context": self.config.base.context,
         }
-        inputs = dict(self.data_inputs)
+        inputs = dict(self.common)
         if isinstance(self.config.data, ZooData):
             identity |= {"label_noise": self.config.data.label_noise, "generation": self.generation} | self.replicate
             inputs |= {"first": self.sft[0], "second": self.sft[1]}
@@ -180,12 +190,13 @@ class _Builder:
             "normaliser_replies": reward.normaliser_replies,
             "generation": self.generation,
         } | self.replicate
-        inputs = {"preferences": pairs, "normaliser": self.sft[0]} | self.data_inputs
+        inputs = {"preferences": pairs, "normaliser": self.sft[0]} | self.common
         if reward.name is not None and role == ROLE_REWARD:
             weights, place = published.of_weights("reward", reward.name, reward.revision, self.digest)
             identity = measuring | {"published": weights, "heldout": preferences.heldout}
             return self.plan.add("reward", "reward", identity, inputs, place)
         training = {"steps": reward.steps, "batch": reward.batch, "optimiser": _optimiser(reward.optimiser)}
+        training |= self.lora
         inputs["start"] = start
         return self.plan.add(
             "reward", "reward" if role == ROLE_REWARD else "reward_judge", measuring | training, inputs
@@ -230,7 +241,7 @@ class _Builder:
             "generation": self.generation,
             "trace_prompts": self.config.suite.anchor_prompts,
         }
-        inputs = {"init": self._model(arm.init.value)} | self.data_inputs
+        inputs = {"init": self._model(arm.init.value)} | self.common
         if arm.rewards.model or identity.get("critic") == Critic.reward.value:
             inputs["reward"] = self.reward
         for index, reference in enumerate(references(arm), start=1):
@@ -247,7 +258,7 @@ class _Builder:
 
     def _rules(self, arm: Align) -> dict[str, RuleSettings]:
         at = next(at for at, each in self.config.arms().items() if each is arm)
-        return active(f"{at}.rewards.rules", arm.rewards.rules)
+        return active(at, arm.rewards.rules, self.config.policy.rewards.rules)
 
     def _rule(self, name: str, known: dict[str, Any], place: dict[str, Any]) -> Stage:
         """Add the stage that measures what zero and one of a rule mean; arms that share the rule share it."""
@@ -257,7 +268,7 @@ class _Builder:
             "normaliser_replies": self.config.reward.normaliser_replies,
             "generation": self.generation,
         } | self.replicate
-        inputs = {"normaliser": self.sft[0]} | self.data_inputs
+        inputs = {"normaliser": self.sft[0]} | self.common
         return self.plan.add("rule", f"rule {name}", identity, inputs, place)
 
     def _respond(self, row: Row, suite: str, prompts: int, generation: dict[str, Any]) -> Stage:
@@ -267,7 +278,7 @@ class _Builder:
             "respond",
             f"respond {row.name}: {suite}{at}",
             identity | self.replicate,
-            {"model": row.model} | self.data_inputs,
+            {"model": row.model} | self.common,
         )
 
     def _evaluate(self, row: Row) -> dict[str, Stage]:
@@ -286,7 +297,7 @@ class _Builder:
             responses = self._respond(row, name, suite.prompts, self.generation)
             identity = judging | {"suite": name}
             done[f"judge:{name}"] = self.plan.add(
-                "judge", f"judge {row.name}: {name}", identity, {"responses": responses} | judges | self.data_inputs
+                "judge", f"judge {row.name}: {name}", identity, {"responses": responses} | judges | self.common
             )
         trained = row.role in ("policy", "opponent", "control")
         # KL is measured between the models as they are, at temperature 1, whatever replies are judged at; policies
@@ -298,10 +309,10 @@ class _Builder:
             anchors["model"] = row.model
         identity = judging | {"prompts": suite.anchor_prompts, "generation": generation}
         done["anchors"] = self.plan.add(
-            "anchors", f"anchors {row.name}", identity, {"replies": replies} | anchors | judges | self.data_inputs
+            "anchors", f"anchors {row.name}", identity, {"replies": replies} | anchors | judges | self.common
         )
         identity = {"data": self.world, "documents": suite.tax_documents, "context": self.config.base.context}
-        done["tax"] = self.plan.add("tax", f"tax {row.name}", identity, {"model": row.model} | self.data_inputs)
+        done["tax"] = self.plan.add("tax", f"tax {row.name}", identity, {"model": row.model} | self.common)
         return done
 
     def _judge_name(self) -> str:
@@ -333,7 +344,7 @@ class _Builder:
             "scale": self.config.scale.name,
             "alpha": float(self.config.soup.alpha),
         } | self.replicate
-        inputs: dict[str, Stage] = {"reward": self.reward} | self.data_inputs
+        inputs: dict[str, Stage] = {"reward": self.reward} | self.common
         if self.judge_model:
             inputs["judge_model"] = self.judge_model
         for index, row in enumerate(rows):

@@ -123,7 +123,9 @@ def _rules(config: Config) -> list[str]:
     from pipelines.rules import active, problem
 
     rules = [
-        rule for at, arm in config.arms().items() for rule in active(f"{at}.rewards.rules", arm.rewards.rules).values()
+        rule
+        for at, arm in config.arms().items()
+        for rule in active(at, arm.rewards.rules, config.policy.rewards.rules).values()
     ]
     alike = {repr((rule.target, rule.arguments)): rule for rule in reversed(rules)}
     return [says for rule in alike.values() if (says := problem(rule))]

@@ -15,7 +15,7 @@ from typing import Any
 from pipelines.work import Execution
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("torch", "lightning", "transformers", "numpy", "safetensors", "tokenizers")
+PACKAGES = ("torch", "lightning", "transformers", "peft", "numpy", "safetensors", "tokenizers")
 
 
 def provenance(execution: Execution) -> dict[str, Any]:

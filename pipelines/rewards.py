@@ -1,12 +1,14 @@
 """The reward of an arm's training: its terms, from the stage's configuration and inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipelines.rules import load
 from pipelines.scoring import reward_model_of
 from pipelines.work import Work
 from salsa.data.conversation import Prompt
+from salsa.models.families import load_scalar
 from salsa.rl.dialogues import Dialogues
 from salsa.rl.rewards import End, Length, Normalised, RewardSum, RuleTerm, Term, Weighted
 from salsa.rl.rules import Rule
@@ -16,8 +18,16 @@ PLAIN = {"mean": 0.0, "std": 1.0}
 """The unit of what is not normalised."""
 
 
-def reward_sum(work: Work, tokenizer: Any, prompts: Sequence[Prompt], ids: Sequence[Sequence[int]]) -> RewardSum:
+def reward_sum(
+    work: Work,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    ids: Sequence[Sequence[int]],
+    load: Callable[[Path], Any] = load_scalar,
+) -> RewardSum:
     """Return the weighted terms of a stage's rewards; `ids` are the token ids of all prompts it will ask.
+
+    `load` gives the reward model of a folder.
 
     Raises:
         RewardModelError: if a prompt does not fit into the reward model's context.
@@ -25,10 +35,10 @@ def reward_sum(work: Work, tokenizer: Any, prompts: Sequence[Prompt], ids: Seque
     rewards, terms = work.config["rewards"], {}
     reads = _Readings(tokenizer, prompts, ids)
     if rewards.get("model"):
-        terms["model"] = Weighted(rewards["model"], _model(work, reads))
+        terms["model"] = Weighted(rewards["model"], _model(work, reads, load))
     for name, term in (("length", Length()), ("end", End())):
         terms[name] = Weighted(rewards.get(name, 0.0), term)
-    for name, known in rewards.get("rules", {}).items():
+    for name, known in sorted(rewards.get("rules", {}).items()):
         terms[name] = Weighted(known["weight"], _rule(work, name, known, reads))
     return RewardSum(terms, work.config["missing_end_score"])
 
@@ -48,10 +58,10 @@ class _Readings:
         return self._dialogues
 
 
-def _model(work: Work, reads: _Readings) -> Term:
+def _model(work: Work, reads: _Readings, load: Callable[[Path], Any]) -> Term:
     artifact = work.inputs["reward"]
     unit = artifact.json("reward.json")
-    model = reward_model_of(artifact, work.execution.micro_batch_tokens)
+    model = reward_model_of(artifact, work.execution.micro_batch_tokens, load)
     if isinstance(model, TextRewardModel):
         _check_room(model, reads.prompts, work.config["generation"]["max_new_tokens"])
         return Normalised(TextScores(model, reads.dialogues()), unit["mean"], unit["std"])

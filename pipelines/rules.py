@@ -63,9 +63,12 @@ def merged(policy: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return {name: rule for name, rule in rules.items() if rule is not None}
 
 
-def active(at: str, rules: Mapping[str, Any]) -> dict[str, RuleSettings]:
-    """Return the rules that have a weight, by name; `at` is the key that they are under."""
-    found = {name: read(f"{at}.{name}", rule) for name, rule in rules.items()}
+def active(at: str, rules: Mapping[str, Any], policys: Mapping[str, Any] = {}) -> dict[str, RuleSettings]:
+    """Return the rules of the arm at `at` that have a weight, by name; those it has of the policy's are named so."""
+    found = {}
+    for name, rule in rules.items():
+        owner = "policy" if policys.get(name) == rule else at
+        found[name] = read(f"{owner}.rewards.rules.{name}", rule)
     return {name: rule for name, rule in found.items() if rule.weight}
 
 
@@ -123,7 +126,7 @@ def _load(key: str, known: Mapping[str, Any], folders: list[str], *, make: bool)
     except ConfigurationError:
         raise
     except Exception as error:  # whatever a user's code raises
-        raise ConfigurationError(f"{key}.{TARGET}={target}: {_first_line(error)}") from error
+        raise ConfigurationError(f"{key}.{TARGET}={target}: {_told(error)}") from error
 
 
 def _import(key: str, target: str, module: str, source: Mapping[str, str]) -> None:
@@ -137,15 +140,17 @@ def _import(key: str, target: str, module: str, source: Mapping[str, str]) -> No
             "edited meanwhile, or another one of this name comes first; run the same command again"
         )
     digest = source.get("sha256", "")
+    # Compiled code is kept under the second and the size of its source, which an edit may leave as they were.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        if _LOADED.get(module, digest) != digest:
+        if module in sys.modules and _LOADED.get(module, digest) != digest:
             importlib.reload(sys.modules[module])
         else:
             importlib.import_module(module)
     except Exception as error:  # whatever a user's code raises
-        raise ConfigurationError(
-            f"{key}={target}: the module {module} cannot be imported: {_first_line(error)}"
-        ) from error
+        raise ConfigurationError(f"{key}={target}: the module {module} cannot be imported: {_told(error)}") from error
+    finally:
+        sys.dont_write_bytecode = writes
     _LOADED[module] = digest
 
 
@@ -221,5 +226,5 @@ def _folder(spec: ModuleSpec) -> str:
     return str(Path(next(iter(inside))).parent if inside else Path(spec.origin or ".").parent)
 
 
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipelines.arm import Align, Rewards
-from pipelines.choices import JudgeName, Origin
+from pipelines.choices import JudgeName, Origin, Reference
 from pipelines.configuration import Config, ConfigurationError, accept, check_all, require
 from pipelines.rules import merged
 from pipelines.sources import FilesData, UltraData, ZooData
@@ -91,6 +91,7 @@ def _check_combinations(config: Config) -> None:
             + config.scale.name
         )
     _check_lengths(config)
+    _check_lora(config)
     if config.scale.source is Origin.build:
         _check_build(config)
     _check_suites(config)
@@ -110,6 +111,24 @@ def _check_lengths(config: Config) -> None:
             "sft.replay_tokens",
             config.sft.replay_tokens,
             f"must be at most base.context={context}",
+        )
+
+
+def _check_lora(config: Config) -> None:
+    """Check that no reference is an average of adapters: the average of factors is not that of the models."""
+    if config.lora.rank == 0:
+        return
+    rates = {Reference.ema: "ema_rate", Reference.sync: "sync_rate"}
+    for at, arm in config.arms().items():
+        key = rates.get(arm.reference)
+        if key is None:
+            continue
+        require(
+            getattr(arm, key) == 1,
+            f"{at}.{key}",
+            getattr(arm, key),
+            f"reference={arm.reference.value} averages models, which the average of the adapters' factors (lora.rank="
+            f"{config.lora.rank}) is not; use 1 (the policy itself, every so often), another reference, or lora.rank=0",
         )
 
 

@@ -3,8 +3,9 @@
 What is measured of a model is the reward model's score, whatever else a policy was rewarded for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -148,12 +149,14 @@ def reads_text(artifact: Artifact) -> bool:
     return artifact.json("reward.json").get("reads") == "text"
 
 
-def reward_model_of(artifact: Artifact, micro_batch_tokens: int) -> TokenScores | TextRewardModel:
+def reward_model_of(
+    artifact: Artifact, micro_batch_tokens: int, load: Callable[[Path], Any] = load_scalar
+) -> TokenScores | TextRewardModel:
     """Return the reward model of an artifact: one that reads tokens, or one that reads text.
 
     One that was trained here is read at the last token; a published one where the library reads it.
     """
-    model = load_scalar(artifact.path)
+    model = load(artifact.path)
     if reads_text(artifact):
         return TextRewardModel(model, load_tokenizer(artifact.path), micro_batch_tokens)
     published = "reads" in artifact.json("reward.json")
@@ -163,7 +166,7 @@ def reward_model_of(artifact: Artifact, micro_batch_tokens: int) -> TokenScores 
 def load_scorer(work: Work, role: str) -> Scorer:
     """Return the scorer of one of a stage's inputs, on the device of the execution."""
     artifact = work.inputs[role]
-    model = reward_model_of(artifact, work.execution.micro_batch_tokens)
+    model = reward_model_of(artifact, work.execution.micro_batch_tokens, load_scalar)
     reader: Reader
     if isinstance(model, TextRewardModel):
         reader = TextReader(model, load_tokenizer(artifact.path / POLICY_TOKENIZER))

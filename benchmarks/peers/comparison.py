@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+SAME_LOSS = 1e-5
+"""Losses (nats a token) that differ by no more are those of one training."""
 _WIDTH = 160
 
 Figures = Mapping[str, Any]
@@ -55,7 +57,15 @@ class Comparison:
         ours, peer = self.memory
         if ours > peer:
             found.append(f"{self.task}: peak memory {ours:.0f} MiB, the peer's {peer:.0f}")
+        if self.loss_difference is not None and not self.loss_difference <= SAME_LOSS:
+            found.append(f"{self.task}: a loss differs from the peer's by {self.loss_difference:.1e}")
         return found
+
+    @property
+    def loss_difference(self) -> float | None:
+        """The largest difference of the losses of one step, where both programs print theirs and see the same data."""
+        pairs = zip(self.ours[0].get("losses", []), self.peer[0].get("losses", []), strict=True)
+        return max((abs(ours - theirs) for ours, theirs in pairs), default=None)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -79,6 +89,7 @@ class Comparison:
             "aim": self.aim,
             "peak_mib": {"ours": ours, "peer": peer},
             "shares": self.shares,
+            "loss_difference": self.loss_difference,
             "failures": self.failures,
             "ours": [dict(run) for run in self.ours],
             "peer": [dict(run) for run in self.peer],

@@ -20,6 +20,7 @@ SFT = "1.16.0"
 
 _COMPLETE = "complete.json"
 _INSTALL_SECONDS = 1800
+_EXTRA = ("datasets", "accelerate", "safetensors", "jinja2", "requests")
 _SHARED = ("torch", "transformers", "datasets", "accelerate", "numpy", "tokenizers")
 
 
@@ -93,12 +94,12 @@ def _make(target: Path, release: str) -> None:
     venv.create(target, with_pip=True)
     torch = version("torch").partition("+")[0]
     _pip(target, f"torch=={torch}")
-    wanted = [f"trl=={release}", f"transformers=={version('transformers')}", "datasets", "accelerate", "safetensors"]
+    wanted = [f"trl=={release}", f"transformers=={version('transformers')}", *_EXTRA]
     try:
         _pip(target, "--constraint", str(ROOT / "constraints.txt"), f"torch=={torch}", *wanted)
     except PeerError:
         # A later constraints file may ask for versions that this release does not take.
-        _pip(target, f"torch=={torch}", f"trl=={release}", "datasets", "accelerate", "safetensors")
+        _pip(target, f"torch=={torch}", f"trl=={release}", *_EXTRA)
     code = (
         "import importlib.metadata as m, json;"
         f"print(json.dumps({{name: m.version(name) for name in {('trl', *_SHARED)!r}}}))"

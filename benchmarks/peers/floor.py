@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-_SECONDS = 0.4
+SECONDS = 0.4
+"""CPU time for which a product is repeated to measure its rate."""
 _LARGE = 1024
 _ROWS = 2048
 
@@ -66,13 +67,13 @@ def matrix_rates(config: Any) -> dict[str, float]:
     return {"large": rate(_LARGE, _LARGE, _LARGE), "model": rate(_ROWS, hidden, wide)}
 
 
-def rate(rows: int, inner: int, columns: int, seconds: float = _SECONDS) -> float:
+def rate(rows: int, inner: int, columns: int, seconds: float | None = None) -> float:
     """Return operations per CPU second of a product [rows, inner] x [inner, columns] in float32, this thread alone."""
     left, right = torch.rand(rows, inner), torch.rand(columns, inner)
     products = [lambda: torch.mm(left, right.t())]
     if torch.backends.mkldnn.is_available():
         products.append(lambda: torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], ""))
-    return max(2 * rows * inner * columns * _calls_per_second(product, seconds) for product in products)
+    return max(2 * rows * inner * columns * _calls_per_second(product, seconds or SECONDS) for product in products)
 
 
 def _calls_per_second(product: Any, seconds: float) -> float:

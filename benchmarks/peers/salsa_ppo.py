@@ -22,8 +22,8 @@ from salsa.training.loop import fit
 from salsa.training.metrics import FILE_NAME, JsonLines, read_metrics
 
 
-def build(folder: Path, updates: int) -> PPO:
-    """Return the training that a workload folder describes."""
+def build(folder: Path, updates: int, **changes: Any) -> PPO:
+    """Return the training that a workload folder describes, with `changes` of its settings."""
     settings = json.loads((folder / "settings.json").read_text())
     return PPO(
         PPOSettings(
@@ -45,6 +45,7 @@ def build(folder: Path, updates: int) -> PPO:
             temperature=settings["temperature"],
             max_new_tokens=settings["max_new"],
             seed=settings["seed"],
+            **changes,
         ),
         policy=load_causal(folder / "policy"),
         critic=load_scalar(folder / "critic"),

@@ -1,13 +1,10 @@
 """Stage `align`: an algorithm of the PPO family with the experiment's reference; SALSA when that is the soup."""
 
-import copy
 import json
 import shutil
 from typing import Any
 
-import torch
-from transformers import PreTrainedModel
-
+from pipelines.adapters import Models, keep
 from pipelines.arm import guard_settings
 from pipelines.rewards import reward_sum
 from pipelines.samples import SampleBook
@@ -17,8 +14,9 @@ from pipelines.work import Work
 from salsa.data.chat import encode_prompts
 from salsa.data.conversation import Prompt
 from salsa.data.lengths import fit_prompts
-from salsa.models.families import load_causal, load_scalar, load_tokenizer, save
-from salsa.models.heads import critic_from_reward, reward_from_causal
+from salsa.models.families import load_tokenizer
+from salsa.models.heads import ValueHead
+from salsa.models.source import is_adapter
 from salsa.rl.guards import NAMES as GUARD_NAMES
 from salsa.rl.ppo import PPO
 from salsa.rl.references import FrozenReference, MixtureReference, MovingReference, Reference
@@ -50,7 +48,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     config, inputs = work.config, work.inputs
     tokenizer = load_tokenizer(inputs["init"].path)
     settings = _settings(work)
-    policy = load_causal(inputs["init"].path)
+    models = Models.of(work, adapted=is_adapter(inputs["init"].path))
+    policy = models.language("policy", inputs["init"].path)
     prompts = _training_prompts(work, tokenizer, settings)
     traced = _fitting(work, tokenizer, work.source.suite("validation", config["trace_prompts"]))
     asked, asked_along = _ids(tokenizer, prompts), _ids(tokenizer, traced)
@@ -59,18 +58,24 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     module = PPO(
         settings,
         policy=policy,
-        critic=_critic(work, settings),
-        reference=_reference(work, settings, policy),
-        scorer=reward_sum(work, tokenizer, [*prompts, *traced], [*asked, *asked_along]),
+        critic=_critic(work, settings, models),
+        reference=_reference(work, settings, models, policy),
+        scorer=reward_sum(
+            work,
+            tokenizer,
+            [*prompts, *traced],
+            [*asked, *asked_along],
+            lambda folder: models.scalar("reward", folder),
+        ),
         prompts=asked,
         eos=tokenizer.eos_token_id,
         pad=tokenizer.pad_token_id,
         trace=Trace(work.unfinished / TRACE, asked_along, best, book.add),
     )
     last = train(work, module, lambda step: step, settings.steps)
-    save(module.policy, tokenizer, work.folder)
-    if isinstance(module.critic, PreTrainedModel):
-        save(module.critic, tokenizer, work.folder / "critic")
+    keep(work, module.policy, tokenizer)
+    if module.critic is not None and not isinstance(module.critic, ValueHead):
+        keep(work, module.critic, tokenizer, "critic")
     shutil.copytree(work.unfinished / TRACE, work.folder / TRACE)
     shutil.copyfile(work.unfinished / SAMPLES, work.folder / SAMPLES)
     says = _save_best(work, module, tokenizer)
@@ -88,7 +93,7 @@ def _save_best(work: Work, module: PPO, tokenizer: Any) -> str:
     if not kept:
         return ""
     load_best(work.unfinished / "best.safetensors", module.policy)
-    save(module.policy, tokenizer, work.folder / BEST)
+    keep(work, module.policy, tokenizer, BEST)
     return f"; best on validation after {tracer.best_step} steps (in {BEST}/)"
 
 
@@ -115,8 +120,8 @@ def _settings(work: Work) -> PPOSettings:
     )
 
 
-def _critic(work: Work, settings: PPOSettings) -> PreTrainedModel | None:
-    """Return the separate critic of an arm that has one; its first values are zero."""
+def _critic(work: Work, settings: PPOSettings, models: Models) -> Any:
+    """Return the separate critic of an arm that has one, else None; its first values are zero."""
     if settings.credit != "gae" or settings.critic == "trunk":
         return None
     if settings.critic == "reward":
@@ -125,21 +130,23 @@ def _critic(work: Work, settings: PPOSettings) -> PreTrainedModel | None:
                 "policy.critic=reward: the reward model has another tokenizer than the policy, whose states a critic "
                 "must read; use policy.critic=sft"
             )
-        # Published weights come in half precision, whose steps are larger than an update at a usual learning rate.
-        return critic_from_reward(load_scalar(work.inputs["reward"].path, torch.float32))
-    return critic_from_reward(reward_from_causal(load_causal(work.inputs["init"].path), head_seed=0))
+        return models.critic(work.inputs["reward"].path, from_reward=True)
+    return models.critic(work.inputs["init"].path, from_reward=False)
 
 
-def _reference(work: Work, settings: PPOSettings, policy: PreTrainedModel) -> Reference:
+def _reference(work: Work, settings: PPOSettings, models: Models, policy: Any) -> Reference:
     """Return what the KL is measured to; a reference that follows the policy starts as its copy."""
     reference, tokens = work.config["reference"], settings.micro_batch_tokens
     if reference["kind"] == "moving":
         identity = f"policy, moving by {reference['rate']:g} every {reference['every']}"
-        own = copy.deepcopy(policy)
+        own = models.copy("reference", policy)
         return MovingReference(own, identity, rate=reference["rate"], every=reference["every"], max_tokens=tokens)
     shares = reference.get("shares", [1.0])
-    models = [work.inputs[f"reference_{index}"] for index in range(1, len(shares) + 1)]
-    frozen = [FrozenReference(load_causal(model.path), model.fingerprint, tokens) for model in models]
+    roles = [f"reference_{index}" for index in range(1, len(shares) + 1)]
+    frozen = [
+        FrozenReference(models.language(role, work.inputs[role].path), work.inputs[role].fingerprint, tokens)
+        for role in roles
+    ]
     return frozen[0] if len(frozen) == 1 else MixtureReference(list(zip(shares, frozen, strict=True)))
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from pipelines.adapters import keep, reward_start
 from pipelines.device import place
 from pipelines.replies import SampledReply, sample_replies
 from pipelines.scoring import POLICY_TOKENIZER, Answers, Reader, TextReader, TokenReader
@@ -20,8 +21,7 @@ from salsa.data.chat import decode_replies, encode_prompts
 from salsa.data.conversation import Prompt
 from salsa.data.lengths import fit_prompts
 from salsa.evaluation.calibration import calibration
-from salsa.models.families import load_causal, load_scalar, load_tokenizer, save
-from salsa.models.heads import reward_from_causal
+from salsa.models.families import load_causal, load_scalar, load_tokenizer
 from salsa.models.source import resolve, write_pointer
 from salsa.rl.rewards import TokenScores
 from salsa.rl.text_rewards import (
@@ -61,11 +61,9 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
 
 def _trained(work: Work) -> tuple[str, dict[str, Any]]:
     config = work.config
-    start = work.inputs["start"].path
-    tokenizer = load_tokenizer(start)
+    tokenizer = load_tokenizer(work.inputs["start"].path)
     pad = tokenizer.pad_token_id
-    # Published weights come in half precision, whose steps are larger than an update at a usual learning rate.
-    model = reward_from_causal(load_causal(start, torch.float32), work.seed(f"{config['role']} head"))
+    model = reward_start(work)
     pairs = work.inputs["preferences"].lines(TRAIN)
     order = work.seed(f"{config['role']} order")
     module = RewardModeling(model, optimiser_settings(config["optimiser"]), config["steps"])
@@ -75,7 +73,7 @@ def _trained(work: Work) -> tuple[str, dict[str, Any]]:
         lambda step: collate_pairs([pairs[i] for i in batch_indices(order, step, config["batch"], len(pairs))], pad),
         config["steps"],
     )
-    save(model, tokenizer, work.folder)
+    keep(work, model, tokenizer)
     measured = _measured(work, TokenReader(TokenScores(model, work.execution.micro_batch_tokens), pad), tokenizer)
     (work.folder / "reward.json").write_text(json.dumps(measured, indent=1))
     return f"{len(pairs):,} pairs, {config['steps']} steps; {_says(measured)}", _metrics(measured) | {

@@ -2,25 +2,22 @@
 
 from typing import Any
 
-import torch
-
+from pipelines.adapters import keep, sft_start
 from pipelines.training import optimiser_settings, train
 from pipelines.work import Work
 from salsa.data.chat import encode_conversation, encode_texts
 from salsa.data.lengths import fit_conversations
-from salsa.models.families import load_causal, load_tokenizer, save
+from salsa.models.families import load_tokenizer
 from salsa.models.layout import Layout
 from salsa.training.batches import batch_indices
 from salsa.training.language import LanguageModeling, collate, pack_documents
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
-    """Leave the fine-tuned model's folder."""
+    """Leave the fine-tuned model's folder; with `lora`, its adapter's."""
     config = work.config
-    base = work.inputs["base"].path
-    tokenizer = load_tokenizer(base)
-    # Published weights come in half precision, whose steps are larger than an update at a usual learning rate.
-    model = load_causal(base, torch.float32)
+    tokenizer = load_tokenizer(work.inputs["base"].path)
+    model = sft_start(work)
     demonstrations = work.source.demonstrations(work.rng("demonstrations", config["draw"]), config["demonstrations"])
     fitting = fit_conversations(tokenizer, demonstrations, config["context"])
     rows = encode_conversation(tokenizer, fitting.kept, config["learn"])
@@ -35,7 +32,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         return collate(chosen)
 
     last = train(work, module, make_batch, config["steps"])
-    save(model, tokenizer, work.folder)
+    keep(work, model, tokenizer)
     says = f"{len(rows)} demonstrations, {config['steps']} steps, last loss {last['loss']:.2f}"
     if fitting.too_long:
         says += f"; {fitting.message('demonstrations')}"

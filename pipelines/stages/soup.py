@@ -3,16 +3,25 @@
 from pathlib import Path
 from typing import Any
 
+from pipelines.adapters import base_from
 from pipelines.work import Work
+from salsa.models.source import is_adapter
+from salsa.soup.adapters import adapter_vectors, average_adapters
 from salsa.soup.average import SoupError, average, task_vectors
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
-    """Leave the soup's model folder. Raises SoupError where two ingredients are the same model."""
+    """Leave the soup's model folder; of adapters, the adapter that is their exact soup.
+
+    Raises SoupError where two ingredients are the same model.
+    """
     weights = work.config["weights"]
     folders = [work.inputs[f"ingredient_{index}"].path for index in range(1, len(weights) + 1)]
     metrics = _geometry(work.inputs["base"].path, folders)
-    average(folders, weights, work.folder)
+    if is_adapter(folders[0]):
+        average_adapters(folders, weights, work.folder, base_from(work))
+    else:
+        average(folders, weights, work.folder)
     says = " + ".join(f"{weight:g} SFT{index}" for index, weight in enumerate(weights, start=1))
     says += f"; distance {metrics['distance']:.3g}"
     if metrics["norms"] is not None:
@@ -30,9 +39,11 @@ def _geometry(base: Path, folders: list[Path]) -> dict[str, Any]:
     """
     norms = cosine = None
     try:
-        measured = task_vectors(base, folders)
+        measured = adapter_vectors(folders) if is_adapter(folders[0]) else task_vectors(base, folders)
         norms, cosine = list(measured.norms), measured.cosines[0][1]
     except SoupError:
+        if is_adapter(folders[0]):
+            raise
         measured = task_vectors(folders[0], folders)
     pairs = [(first, second) for second in range(len(folders)) for first in range(second)]
     first, second = min(pairs, key=lambda pair: measured.distances[pair[0]][pair[1]])

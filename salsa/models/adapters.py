@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from salsa.models.factors import Adapter, Factors, read_adapter, write_adapter
+from salsa.models.heads import ScalarHead
 from salsa.models.lora import LoraSettings
 from salsa.models.source import UnavailableModelError
 
@@ -222,14 +222,6 @@ class AdaptedModel(nn.Module):
 
     def __deepcopy__(self, memo: Any) -> "AdaptedModel":
         raise TypeError("a deep copy would copy the base that adapters share; use AdaptedModel.copy(name)")
-
-
-class ScalarHead(nn.Linear):
-    """A linear head that computes in its own number format, whatever that of the hidden states is."""
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return values [..., 1] of hidden states [..., hidden]."""
-        return F.linear(hidden.to(self.weight.dtype), self.weight)
 
 
 def merge(model: PreTrainedModel, adapter: Adapter, where: str) -> PreTrainedModel:

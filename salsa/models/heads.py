@@ -9,6 +9,7 @@ import copy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
@@ -44,8 +45,16 @@ def critic_from_reward(reward_model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+class ScalarHead(nn.Linear):
+    """A linear head that computes in its own number format, whatever that of the hidden states is."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return values [..., 1] of hidden states [..., hidden]."""
+        return F.linear(hidden.to(self.weight.dtype), self.weight)
+
+
 class ValueHead(nn.Module):
-    """A value for each state from the hidden states of another model, zero everywhere at first.
+    """A value for each state from the hidden states of another model, zero everywhere at first; in float32 or better.
 
     It takes the place of a critic of one's own: half the memory, and one pass less in each update, for a trunk that
     serves two losses.
@@ -54,7 +63,8 @@ class ValueHead(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         weight = model.get_input_embeddings().weight
-        self.score = nn.Linear(model.config.hidden_size, 1, bias=False, device=weight.device, dtype=weight.dtype)
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        self.score = ScalarHead(model.config.hidden_size, 1, bias=False, device=weight.device, dtype=dtype)
         nn.init.zeros_(self.score.weight)
 
 
@@ -69,6 +79,11 @@ class TrunkCritic:
     def device(self) -> torch.device:
         """Return where the policy is."""
         return self._policy.device
+
+    @property
+    def config(self) -> Any:
+        """Return the policy's configuration."""
+        return self._policy.config
 
     @property
     def base_model(self) -> Any:

@@ -29,7 +29,7 @@ def along_training(experiment: Mapping[str, Any]) -> Grid | None:
                 cells += [_cell(found, "", METRICS["k1"]), _cell(found, "_token", _TOKEN)]
             rows.append(cells)
     caption = (
-        "On stored replies to fixed prompts at temperature 1. Step 0 is the start: its KL to a reference that it is not "
+        "On stored replies to fixed prompts at temperature 1. Step 0 is the start: its KL to a reference other than "
         "itself is above 0, so equal coefficients do not hold two policies equally close. Per token: the sum over all "
         "tokens by their number. Intervals: 1.96 standard errors, clustered by question."
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from salsa.store.artifact import Artifact, Store
 from salsa.store.command import FAILED, emit
-from salsa.store.export import chosen_files, copy_manifest, copy_model
+from salsa.store.export import chosen_files, copy_manifest, copy_model, is_adapter, merge_model
 from salsa.store.garbage import Garbage, check_removable, collect, kept_results, warnings
 from salsa.store.inspection import Finding, inspected, set_aside
 from salsa.store.leftovers import Leftover, sweep
@@ -146,20 +146,25 @@ def collect_garbage(args: argparse.Namespace, store: Store) -> int:
 
 
 def export(args: argparse.Namespace, store: Store) -> int:
-    """Copy a model out of the store."""
+    """Copy a model out of the store; of an adapter, the full model that it makes of its base."""
     from salsa.store import display
 
     known = list(store.artifacts())
     artifact = select(known, args.prefix)
-    files = chosen_files(artifact, known)
-    amount = sum(entry["bytes"] for entry in files.values())
     folder = args.folder.absolute()
-    with display.progress("copying", amount) as advance:
-        copy_model(artifact, files, folder, advance)
+    files: list[str]
+    if is_adapter(artifact):
+        files = merge_model(artifact, known, folder)
+        amount = sum((folder / name).stat().st_size for name in files)
+    else:
+        entries = chosen_files(artifact, known)
+        files, amount = list(entries), sum(entry["bytes"] for entry in entries.values())
+        with display.progress("copying", amount) as advance:
+            copy_model(artifact, entries, folder, advance)
     if args.with_manifest:
         copy_manifest(artifact, folder)
     if args.json:
-        emit({"fingerprint": artifact.fingerprint, "folder": str(folder), "files": list(files), "bytes": amount})
+        emit({"fingerprint": artifact.fingerprint, "folder": str(folder), "files": files, "bytes": amount})
         return 0
     display.console().print(
         f"{described(artifact)}: {display.counted(len(files), 'file')}, {shown_size(amount)} in {folder}", markup=False

@@ -14,6 +14,7 @@ from salsa.store.verification import Advance
 CONFIGURATION = "config.json"
 WEIGHTS = ".safetensors"
 POINTER = "pointer.json"
+ADAPTER = "adapter_config.json"
 _SUFFIXES = frozenset({WEIGHTS, ".json", ".jinja", ".model", ".txt"})
 _OWN = frozenset({"reward.json", POINTER})
 """Files that look as if they were part of a model and are read by stages only."""
@@ -37,7 +38,8 @@ def kinds_with_models(artifacts: Iterable[Artifact]) -> list[str]:
     kinds = set()
     for artifact in artifacts:
         try:
-            if artifact.kind not in kinds and model_files(artifact.manifest["files"]):
+            files = artifact.manifest["files"]
+            if artifact.kind not in kinds and (ADAPTER in files or model_files(files)):
                 kinds.add(artifact.kind)
         except (OSError, ValueError):
             continue
@@ -71,8 +73,7 @@ def copy_model(
     `config.json`, without which no program loads a model, comes last, and what was copied is removed again if anything
     fails. Raises `ExportError` if the folder holds something or a file is damaged.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ExportError(f"{folder} is not an empty folder; give one that is, or a new one")
+    _check_empty(folder)
     existed = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -84,6 +85,34 @@ def copy_model(
         if not existed:
             folder.rmdir()
         raise
+
+
+def is_adapter(artifact: Artifact) -> bool:
+    """Return whether an artifact is a LoRA adapter; raises `ManifestError` if its manifest is broken."""
+    return ADAPTER in check(artifact.path, artifact.kind, artifact.fingerprint)["files"]
+
+
+def merge_model(artifact: Artifact, known: Iterable[Artifact], folder: Path) -> list[str]:
+    """Write the full model that an adapter and its base make into a folder that is new or empty; return its files.
+
+    Raises `ExportError` if the folder holds something, adapter or base is damaged, or the base is gone.
+    """
+    _check_empty(folder)
+    inputs = set(artifact.manifest.get("inputs", {}).values())
+    for needed in (artifact, *(other for other in known if other.kind == "base" and other.fingerprint in inputs)):
+        for name in needed.verify():
+            raise ExportError(_damaged(needed, name))
+    # This takes seconds, which no other action needs.
+    from salsa.models.families import load_causal, load_scalar, load_tokenizer, save
+    from salsa.models.source import UnavailableModelError
+
+    try:
+        scalar = artifact.json(ADAPTER)["task_type"] == "SEQ_CLS"
+        model = (load_scalar if scalar else load_causal)(artifact.path)
+        save(model, load_tokenizer(artifact.path), folder)
+    except UnavailableModelError as error:
+        raise ExportError(str(error)) from error
+    return sorted(path.name for path in folder.iterdir())
 
 
 def copy_manifest(artifact: Artifact, folder: Path) -> None:
@@ -100,7 +129,16 @@ def _copy(artifact: Artifact, name: str, sha256: str, target: Path, advance: Adv
             if advance is not None:
                 advance(len(piece))
     if digest.hexdigest() != sha256:
-        raise ExportError(
-            f"{artifact.path / name} is damaged; run `salsa store verify --set-aside {artifact.fingerprint[:SHORT]}` "
-            "and the experiment again"
-        )
+        raise ExportError(_damaged(artifact, name))
+
+
+def _damaged(artifact: Artifact, name: str) -> str:
+    return (
+        f"{artifact.path / name} is damaged; run `salsa store verify --set-aside {artifact.fingerprint[:SHORT]}` "
+        "and the experiment again"
+    )
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ExportError(f"{folder} is not an empty folder; give one that is, or a new one")

@@ -10,7 +10,7 @@ from torch import nn
 
 from salsa.models.adapters import SharedBase
 from salsa.models.families import load_causal, load_scalar, save
-from salsa.models.heads import head_weight
+from salsa.models.heads import TrunkCritic, ValueHead, head_weight
 from salsa.models.lora import LINEAR_LAYERS, LoraSettings
 from salsa.models.scoring import reply_logps, reply_values, sequence_scores
 from salsa.models.sequences import pack
@@ -176,6 +176,9 @@ def test_a_base_in_half_precision_gets_precise_adapters():
     assert scores.dtype == torch.float32
     scores.sum().backward()
     assert all(parameter.grad is not None for parameter in view.parameters())
+    head = ValueHead(view)
+    assert head.score.weight.dtype == torch.float32
+    assert reply_values(TrunkCritic(view, head), sequences()).eq(0).all()
 
 
 def test_moving_a_view_moves_the_base_and_keeps_its_parameters():

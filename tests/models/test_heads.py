@@ -3,7 +3,10 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from salsa.models.families import load_scalar, save
-from salsa.models.heads import critic_from_reward, reward_from_causal
+from salsa.models.heads import TrunkCritic, ValueHead, critic_from_reward, reward_from_causal
+from salsa.models.layout import layouts
+from salsa.models.scoring import reply_logps, reply_values, token_logps_and_values
+from salsa.models.sequences import pack
 from tests.models.tiny import ARCHITECTURES, causal, tokenizer
 
 
@@ -53,3 +56,61 @@ def test_a_saved_reward_model_loads_with_the_library_and_with_us(family, tmp_pat
         assert torch.equal(load_scalar(tmp_path)(ids).logits, expected)
         theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path)
         assert torch.equal(theirs(ids).logits, expected)
+
+
+class TestValueHead:
+    """Values from the hidden states of a language model."""
+
+    SEQUENCES = pack([[1, 4], [1, 5, 6]], [[7, 8, 2], [9, 2]], 0)
+
+    @pytest.mark.parametrize("family", list(ARCHITECTURES))
+    def test_first_values_are_zero(self, family):
+        model = causal(family)
+        head = ValueHead(model)
+        assert [tuple(parameter.shape) for parameter in head.parameters()] == [(1, model.config.hidden_size)]
+        assert not reply_values(TrunkCritic(model, head), self.SEQUENCES).any()
+
+    def test_it_has_the_format_of_its_model(self):
+        assert ValueHead(causal().double()).score.weight.dtype == torch.float64
+
+    @pytest.mark.parametrize("family", list(ARCHITECTURES))
+    def test_values_are_read_before_each_token_of_the_reply(self, family):
+        model = causal(family)
+        head = ValueHead(model)
+        torch.nn.init.normal_(head.score.weight, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            values = reply_values(TrunkCritic(model, head), self.SEQUENCES)
+            for row, (ids, begin, length) in enumerate(zip(*self.SEQUENCES, strict=True)):
+                hidden = model.model(ids[None, : begin + length]).last_hidden_state[0, begin - 1 : -1]
+                torch.testing.assert_close(values[row, :length], hidden @ head.score.weight[0])
+        assert values[1, 2] == 0
+
+    def test_the_critic_owns_neither_head_nor_policy(self):
+        model = causal()
+        critic = TrunkCritic(model, ValueHead(model))
+        assert not isinstance(critic, torch.nn.Module)
+        assert critic.device == model.device
+        assert critic.base_model is model.base_model
+
+    @pytest.mark.parametrize("family", list(ARCHITECTURES))
+    def test_one_pass_gives_the_log_probabilities_and_values_of_two(self, family):
+        model = causal(family)
+        head = ValueHead(model)
+        torch.nn.init.normal_(head.score.weight, generator=torch.Generator().manual_seed(0))
+        (layout,) = layouts(self.SEQUENCES, 1000)
+        logps, values = token_logps_and_values(model, head.score, layout, 0.7)
+        torch.testing.assert_close(logps, reply_logps(model, self.SEQUENCES, 0.7)[0].flatten()[layout.cells])
+        apart = reply_values(TrunkCritic(model, head), self.SEQUENCES).flatten()[layout.cells]
+        torch.testing.assert_close(values, apart)
+
+    def test_both_losses_reach_the_trunk(self):
+        model = causal()
+        head = ValueHead(model)
+        torch.nn.init.normal_(head.score.weight, generator=torch.Generator().manual_seed(0))
+        (layout,) = layouts(self.SEQUENCES, 1000)
+        trunk = model.model.layers[0].mlp.up_proj.weight
+        logps, values = token_logps_and_values(model, head.score, layout)
+        apart = [torch.autograd.grad(each.sum(), trunk, retain_graph=True)[0] for each in (logps, values)]
+        assert all(gradient.abs().max() > 1e-4 for gradient in apart)
+        (together,) = torch.autograd.grad(logps.sum() + 0.3 * values.sum(), trunk)
+        torch.testing.assert_close(together, apart[0] + 0.3 * apart[1])

@@ -23,7 +23,7 @@ from salsa.models.families import load_causal, load_scalar
 from salsa.models.source import write_pointer
 from salsa.rl.rewards import TokenScores
 from salsa.rl.rollout import generate
-from salsa.rl.trace import trace_path, write_trace
+from salsa.rl.trace import TracedReplies, trace_path, write_trace
 from salsa.soup.average import SoupError
 from tests.pipelines.stage_work import language_model, planned, reward_model, work, zoo_tokenizer
 
@@ -179,7 +179,8 @@ def test_anchors_load_each_model_once_and_keep_the_kl_of_each_reply(
     ends = {"eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
     rollout = generate(load_causal(models[1]), ids, max_new=5, temperature=1.0, noise=noise, **ends)
     for step in (0, 4):
-        write_trace(trace_path(policy / anchors.TRACE, step), rollout)
+        traced = TracedReplies(rollout.sequences, rollout.logps, rollout.ended, torch.zeros(6))
+        write_trace(trace_path(policy / anchors.TRACE, step), traced)
     _, metrics = anchors.run(done)
     written = json.loads((done.folder / anchors.ANCHORS).read_text())
     assert loads == [judge]

@@ -10,7 +10,7 @@ from salsa.rl.ppo import PPO, PPOSettings
 from salsa.rl.references import FrozenReference
 from salsa.rl.rewards import RewardScorer
 from salsa.rl.trace import Trace, read_trace
-from tests.rl.alignment import SETTINGS, Rule, build, equal, metrics, run, weights
+from tests.rl.alignment import ALGORITHMS, SETTINGS, Rule, build, equal, metrics, run, weights
 from tests.rl.tiny import EOS, FAMILIES, PAD, causal, in_float64, scalar, texts
 
 
@@ -48,6 +48,7 @@ def test_log_probabilities_of_replying_and_of_learning_agree(family, tmp_path):
     for exact, rounded in zip(metrics(tmp_path / "32"), metrics(tmp_path / "16"), strict=True):
         assert exact["policy/first_ratio_deviation"] < 1e-5
         assert 1e-5 < rounded["policy/first_ratio_deviation"] < 0.05
+        assert rounded["policy/ratio_deviation"] > rounded["policy/first_ratio_deviation"]
         assert exact["reply/length"] > 6
 
 
@@ -216,3 +217,63 @@ def test_values_are_read_before_each_token_and_rewards_after():
     wanted = (flat - flat.mean()) / flat.std(correction=0)
     found = experience.advantages[reply_mask(sequences)]
     torch.testing.assert_close(found, wanted, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"credit": "returns"}, "credit returns with critic reward takes no separate critic"),
+        ({"critic": "trunk"}, "credit gae with critic trunk takes no separate critic"),
+    ],
+)
+def test_a_critic_that_nobody_asks_is_refused(changes, message):
+    ppo = build(**changes)
+    arguments = {"policy": causal(), "reference": ppo.reference, "scorer": ppo.scorer, "prompts": texts(0, 3)}
+    with pytest.raises(ValueError, match=message):
+        PPO(ppo.settings, critic=scalar(), eos=EOS, pad=PAD, **arguments)
+
+
+def test_a_critic_that_is_missed_is_named():
+    ppo = build()
+    arguments = {"policy": causal(), "reference": ppo.reference, "scorer": ppo.scorer, "prompts": texts(0, 3)}
+    with pytest.raises(ValueError, match="credit gae with critic reward needs separate critic"):
+        PPO(ppo.settings, critic=None, eos=EOS, pad=PAD, **arguments)
+
+
+class TestAdaptiveCoefficient:
+    """Ziegler et al.: the coefficient moves by the error of the KL, clipped to a fifth, times episodes / horizon."""
+
+    @pytest.mark.parametrize(
+        ("divergence", "error"),
+        [(4.0, 0.2), (40.0, 0.2), (2.2, 0.1), (2.0, 0.0), (1.9, -0.05), (0.5, -0.2), (-3.0, -0.2), (float("nan"), 0.0)],
+    )
+    def test_one_turn(self, divergence, error):
+        ppo = build(kl_target=2.0, kl_horizon=100)
+        ppo._adapt(divergence)
+        assert ppo.kl_coef == pytest.approx(0.1 * (1 + error * 12 / 100))
+
+    def test_a_fixed_one_stays(self):
+        ppo = build()
+        ppo._adapt(1e6)
+        assert ppo.kl_coef == 0.1
+
+    def test_episodes_are_replies_not_prompts(self):
+        ppo = build(kl_target=2.0, kl_horizon=100, **ALGORITHMS["grpo"])
+        ppo._adapt(4.0)
+        assert ppo.settings.episodes == 12
+        assert ppo.kl_coef == pytest.approx(0.1 * (1 + 0.2 * 12 / 100))
+
+    @pytest.mark.parametrize("name", ["ppo", "grpo"])
+    def test_each_iteration_is_charged_what_the_one_before_led_to(self, name, tmp_path):
+        changes = {"kl_target": 0.7, "kl_horizon": 30, "learning_rate": 1e-2}
+        ppo = build(reference=causal(seed=1), **ALGORITHMS[name] | changes)
+        run(ppo, tmp_path)
+        expected = 0.1
+        for line in metrics(tmp_path):
+            assert line["kl/coefficient"] == pytest.approx(expected)
+            objective = line["reward/score"] - expected * line["kl/reply_k1"]
+            assert line["reward/objective"] == pytest.approx(objective, rel=1e-4)
+            error = min(max(line["kl/reply_k1"] / 0.7 - 1, -0.2), 0.2)
+            expected *= 1 + error * 12 / 30
+        assert ppo.kl_coef == pytest.approx(expected)
+        assert ppo.kl_coef > 0.12

@@ -120,6 +120,7 @@ class TestMoving:
         state = {name: tensor.clone() for name, tensor in reference.state().items()}
         assert all(tensor.dtype == torch.float32 for tensor in state.values())
         other.load_state(state)
+        assert torch.equal(_said(reference)[0][1], _said(other)[0][1])
         for one in (reference, other):
             one.follow(policy, 2)
         assert torch.equal(_said(reference)[0][1], _said(other)[0][1])

@@ -57,6 +57,12 @@ class Rewards:
     end: float = MISSING
     rules: dict[str, Any] = field(default_factory=dict)
 
+    def calls(self) -> list[dict[str, Any]]:
+        """Return the rules as they are called: what weighs and normalises their values is left out."""
+        left_out = ("weight", "normalise")
+        rules = [rule for rule in self.rules.values() if isinstance(rule, dict)]
+        return [{key: value for key, value in rule.items() if key not in left_out} for rule in rules]
+
     def check(self, at: str) -> None:
         """Check the ranges of the keys under `at`."""
         rules = active(at.removesuffix(".rewards"), self.rules)

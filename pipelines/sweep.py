@@ -172,7 +172,13 @@ def _readiness() -> Callable[[Config], None]:
     def ready(config: Config) -> None:
         if config.plan or config.why is not None:
             return
-        needs = repr((config.model, config.scale, config.data, config.base.context, config.logger, config.compute))
+        needs = repr(
+            (
+                (config.model, config.scale, config.data, config.base.context, config.logger, config.compute),
+                (config.reward.name, config.reward.revision),
+                [arm.rewards.calls() for arm in config.arms().values()],
+            )
+        )
         if needs not in known:
             known[needs] = None
             try:

@@ -118,7 +118,7 @@ GOLDEN = {
     "sft_1": "e20a791612b9f85a",
     "soup": "e5659d079b91c27a",
     "reward": "a001dec8215583e9",
-    "align PPO": "2c4200cc36f4cd5b",
+    "align PPO": "e0f43ed73d36ec09",
 }
 
 

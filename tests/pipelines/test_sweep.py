@@ -59,6 +59,15 @@ def test_what_cannot_be_composed_is_told_by_hydra_once(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_rule_that_only_a_later_job_has_is_imported_before_the_first_starts(tmp_path: Path) -> None:
+    rules = ("{good: {_target_: tests.rules.brief}}", "{bad: {_target_: tests.rules.breif}}")
+    done = command("-m", f"outputs.dir={tmp_path}", "logger=none", f"policy.rewards.rules={','.join(rules)}")
+    assert done.returncode == 1
+    assert jobs(tmp_path) == []
+    assert "policy.rewards.rules.bad" in done.stderr
+    assert "1 of 2 jobs cannot run; none was started" in done.stderr
+
+
 def test_missing_values_and_files_of_any_job_are_told_before_the_first(tmp_path: Path) -> None:
     done = planned(tmp_path, "policy.steps=3,???")
     assert done.returncode == 1

@@ -277,3 +277,12 @@ class TestAdaptiveCoefficient:
             expected *= 1 + error * 12 / 30
         assert ppo.kl_coef == pytest.approx(expected)
         assert ppo.kl_coef > 0.12
+
+    @pytest.mark.parametrize("name", ["ppo", "grpo"])
+    def test_rewards_and_losses_are_priced_with_it(self, name, tmp_path):
+        """One that has moved to a value does what one that was set to it does."""
+        changes = {"reference": causal(seed=1), "steps": 1} | ALGORITHMS[name]
+        moved = build(**changes)
+        moved.kl_coef = 0.5
+        as_set = build(kl_coef=0.5, **changes)
+        assert equal(weights(run(moved, tmp_path / "moved")), weights(run(as_set, tmp_path / "set")))

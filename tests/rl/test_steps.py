@@ -66,7 +66,7 @@ class TestSteps:
 
     def test_a_minibatch_beyond_the_limit_ends_the_passes_before_its_step(self):
         """With large steps the policy is soon too far: of the steps up to there, none is made differently."""
-        limit, changes = 0.01, {"minibatches": 5, "epochs": 3, "kl_placement": "none"}
+        limit, changes = 0.05, {"minibatches": 5, "epochs": 3, "kl_placement": "none"}
         made = {each: self._stepping(update_kl_limit=each, **changes) for each in (None, limit, 1e9)}
         free, stopped = made[None], made[limit]
         count = len(stopped.policies)
@@ -74,7 +74,8 @@ class TestSteps:
         # The first step after which the minibatch at hand lies beyond the limit.
         rows = [part for each_pass in range(3) for part in permutation_of(each_pass).tensor_split(5)]
         beyond = [self._moved(policy, part) > limit for policy, part in zip(free.policies, rows[1:], strict=False)]
-        assert count == beyond.index(True) + 1 < 15
+        assert count == beyond.index(True) + 1
+        assert 2 < count < 15
         assert difference(stopped.policies[-1], free.policies[count - 1]) == 0
         assert difference(made[1e9].policies[-1], free.policies[-1]) == 0
         # The critic learns as long as the policy does, not from the minibatch that ended it or the later ones.
@@ -86,7 +87,7 @@ class TestSteps:
     def _stepping(self, **changes):
         """Make real steps of the policy; return the policies after each of them, the critic's optimiser and metrics."""
         policy, critic, policies = policy_of(), critic_of(), []
-        optimiser, standing = optimisers_of(policy, None, rate=2e-2)[0], Standing(critic.parameters())
+        optimiser, standing = optimisers_of(policy, None, rate=2e-3)[0], Standing(critic.parameters())
         step = optimiser.step
 
         def stepping():

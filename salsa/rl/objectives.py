@@ -99,7 +99,7 @@ def token_loss(
         losses = -(advantages / awr_temperature).exp() * logps
     else:
         raise ValueError(f"there is no loss {kind}; there are ppo_clip, square, awr and reinforce")
-    if kl_placement in KL_LOSSES:
+    if kl_placement in KL_LOSSES and kl_coef:
         estimate = KL_LOSSES[kl_placement]
         estimates = [weight * estimate(logps, reference_logps) for weight, reference_logps in references]
         losses = losses + kl_coef * torch.stack(estimates).sum(0)

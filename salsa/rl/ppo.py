@@ -237,7 +237,9 @@ class PPO(Recorded):
         rollout = self._generate(self.tracer.trace.prompts, 1.0, self._generator("trace", 0))
         scores = self.scorer.total(self.scorer.terms(rollout.sequences, rollout.ended), rollout.ended)
         references = self.reference.token_logps(rollout.sequences, 1.0)
-        return self.tracer.take(step, rollout, scores, references, self.settings.kl_coef, self.policy)
+        charged = self.settings.kl_placement != "none" or self.settings.loss == "square"
+        price = self.settings.kl_coef if charged else 0.0
+        return self.tracer.take(step, rollout, scores, references, price, self.policy)
 
     def _generator(self, role: str, index: int) -> torch.Generator:
         """Return the source of noise for one purpose and one turn: a function of the seed and of nothing else."""

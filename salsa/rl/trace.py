@@ -51,8 +51,9 @@ class Trace(NamedTuple):
 class Tracer:
     """Takes the traces of a training and keeps the best policy by them.
 
-    The validation objective is what the training maximises, on the fixed prompts: the mean reward minus the KL
-    coefficient times the KL to the reference. The reward alone would prefer whatever the reward model overrates.
+    The validation objective is the mean reward on the fixed prompts minus a price times the KL to the reference: the
+    reward alone would prefer whatever the reward model overrates. With the coefficient as the price it is what PPO
+    maximises; where the coefficient adapts, has another unit (GRPO, APA) or the reference moves, a rule of thumb.
     """
 
     def __init__(self, trace: Trace) -> None:

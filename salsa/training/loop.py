@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any, cast
 
@@ -197,7 +198,7 @@ def fit(
     resumed = None if state is None else str(checkpoint)
     # Lightning reads the file again; this copy would stay in memory for the whole training.
     del state
-    with quiet(), _complete(module, steps), honest_interrupts(), signals_deferred() as ending:
+    with quiet(), _complete(module, steps), _loud(module), honest_interrupts(), signals_deferred() as ending:
         trainer = Trainer(
             accelerator=accelerator,
             devices=1,
@@ -307,6 +308,25 @@ def _complete(module: Recorded, steps: int) -> Iterator[None]:
         raise Interrupted(_interruption(module, steps, f" ({type(ending).__name__})")) from ending
     if module.completed < steps:
         raise Interrupted(_interruption(module, steps, ""))
+
+
+@contextmanager
+def _loud(module: Recorded) -> Iterator[None]:
+    """Turn a StopIteration that escapes from a step into an error: Lightning would take it for the end of the data."""
+    step = module.training_step
+
+    @wraps(step)
+    def loud(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return step(*arguments, **keywords)
+        except StopIteration as ending:
+            raise RuntimeError(f"step {module.completed} ran into the end of an iterator") from ending
+
+    module.training_step = loud
+    try:
+        yield
+    finally:
+        del module.training_step
 
 
 def _interruption(module: Recorded, steps: int, reason: str) -> str:

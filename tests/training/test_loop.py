@@ -130,6 +130,20 @@ def test_errors_of_a_step_come_out_unchanged(tmp_path):
         fit(Automatic(), broken, STEPS, tmp_path)
 
 
+@pytest.mark.parametrize("kind", [Automatic, Manual])
+def test_the_end_of_an_iterator_in_a_step_is_an_error_and_no_end_of_the_training(kind, tmp_path):
+    class Ends(kind):
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 1:
+                next(iter([]))
+            return super().training_step(batch, batch_idx)
+
+    module = Ends()
+    with pytest.raises(RuntimeError, match="step 1 ran into the end of an iterator"):
+        fit(module, batch, 3, tmp_path)
+    assert module.completed == 1
+
+
 def test_a_checkpoint_of_a_longer_training_is_refused(tmp_path):
     train(Automatic, batch, STEPS, tmp_path)
     with pytest.raises(ValueError, match="has completed 5 steps, more than the 3"):

@@ -46,7 +46,7 @@ def compare(task: str, folder: Path, steps: int, layouts: Sequence[str], rounds:
 
     layout = fastest({layout: peer(layout, _TRIED) for layout in layouts}) if len(layouts) > 1 else layouts[0]
     runs = in_turns(ours, lambda: peer(layout, steps), rounds)
-    return Comparison(f"{task} (peer: {layout})", "real tokens", LEAST, AIM, *runs)
+    return Comparison(f"{task} (peer: {layout})", "real tokens", LEAST, AIM, *runs, memory_counts=False)
 
 
 def fastest(tried: Mapping[str, Figures]) -> str:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS = 128
+ROWS = 256
 """Rows in products of oneDNN come in multiples of this: it makes, and keeps, a program for each number it meets."""
 
 

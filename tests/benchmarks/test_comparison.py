@@ -37,6 +37,11 @@ def test_what_does_not_hold_is_named_with_its_figures(ours, peer, says):
     assert failure == f"a task: {says}"
 
 
+def test_memory_counts_only_where_it_is_said_to():
+    comparison = Comparison("a task", "tokens", 2.0, 2.0, [run(1.0, peak=101.0)], [run(5.0)], memory_counts=False)
+    assert comparison.failures == []
+
+
 def test_nothing_fails_where_everything_holds():
     comparison = compare([run(1.0, losses=[1.0])], [run(2.0, losses=[1.0 + 1e-6])])
     assert comparison.failures == []

@@ -33,6 +33,10 @@ class Guards:
     short: GuardLimit = MISSING
     unfinished: GuardLimit = MISSING
 
+    def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`."""
+        accept(at, lambda: guard_settings(plain(self)))
+
 
 @dataclass
 class Mixture:

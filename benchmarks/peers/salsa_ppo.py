@@ -50,7 +50,7 @@ def build(folder: Path, updates: int, **changes: Any) -> PPO:
         policy=load_causal(folder / "policy"),
         critic=load_scalar(folder / "critic"),
         reference=FrozenReference(load_causal(folder / "reference"), "reference"),
-        scorer=RewardScorer(load_scalar(folder / "reward"), mean=0.0, std=1.0, missing_end_score=None),
+        scorer=RewardScorer(load_scalar(folder / "reward"), mean=0.0, std=1.0, missing_end_score=-1.0),
         prompts=json.loads((folder / "prompts.json").read_text())[: settings["batch"] * updates],
         eos=settings["eos"],
         pad=settings["pad"],

@@ -1,6 +1,7 @@
 """Stage `align`: an algorithm of the PPO family with the experiment's reference; SALSA when that is the soup."""
 
 import json
+import math
 import shutil
 from typing import Any
 
@@ -79,7 +80,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     shutil.copytree(work.unfinished / TRACE, work.folder / TRACE)
     shutil.copyfile(work.unfinished / SAMPLES, work.folder / SAMPLES)
     says = _save_best(work, module, tokenizer)
-    return _summary(settings, last) + says, last
+    return _summary(settings, last) + says, _finite(last)
 
 
 def _save_best(work: Work, module: PPO, tokenizer: Any) -> str:
@@ -87,8 +88,9 @@ def _save_best(work: Work, module: PPO, tokenizer: Any) -> str:
     tracer = module.tracer
     assert tracer is not None
     kept = work.config["keep_best"] and tracer.best_step not in (None, module.settings.steps)
+    objective = None if tracer.best_step is None else tracer.best_objective
     (work.folder / VALIDATION).write_text(
-        json.dumps({"best_step": tracer.best_step, "best_objective": tracer.best_objective, "kept": kept}, indent=1)
+        json.dumps({"best_step": tracer.best_step, "best_objective": objective, "kept": kept}, indent=1)
     )
     if not kept:
         return ""
@@ -104,6 +106,11 @@ def _summary(settings: PPOSettings, last: dict[str, float]) -> str:
     if crossed:
         says += "; guards crossed: " + ", ".join(f"{name} in {count} steps" for name, count in crossed.items())
     return says
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Return metrics as a manifest takes them: the last iteration may be one that the guard non_finite has skipped."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _settings(work: Work) -> PPOSettings:

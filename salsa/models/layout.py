@@ -91,10 +91,10 @@ class Layout(NamedTuple):
 
 
 def layouts(sequences: Sequences, max_tokens: int, rows: Tensor | None = None) -> list[Layout]:
-    """Lay out `rows` of the sequences (all, if None) in parts of at most `max_tokens` slots, padding included.
+    """Lay out `rows` of the sequences (all, if None) in parts of at most `max_tokens` tokens.
 
-    A part holds sequences of like length, and at least one, however long it is. Every model output is the same for all
-    `max_tokens`, up to rounding.
+    A part holds sequences of like length, and at least one, however long it is; attention pads them by a tenth or so.
+    Every model output is the same for all `max_tokens`, up to rounding.
     """
     ids = sequences.ids.cpu()
     prompt_lengths, reply_lengths = sequences.prompt_lengths.cpu(), sequences.reply_lengths.cpu()
@@ -110,17 +110,17 @@ def layouts(sequences: Sequences, max_tokens: int, rows: Tensor | None = None) -
 
 
 def _parts(lengths: list[int], max_tokens: int) -> list[slice]:
-    """Cut ascending lengths into slices of at most `max_tokens` slots when padded, or of one sequence.
+    """Cut ascending lengths into slices of at most `max_tokens` tokens, or of one sequence.
 
-    There are as few slices as filling each from the longest down makes, so that none is left nearly empty.
+    They are filled from the longest down, so that what is left over is short sequences.
     """
-    parts = []
-    stop = len(lengths)
-    while stop > 0:
-        first = max(0, stop - max(1, max_tokens // lengths[stop - 1]))
-        parts.append(slice(first, stop))
-        stop = first
-    return parts[::-1]
+    parts, stop, tokens = [], len(lengths), 0
+    for index in range(len(lengths) - 1, -1, -1):
+        if index + 1 < stop and tokens + lengths[index] > max_tokens:
+            parts.append(slice(index + 1, stop))
+            stop, tokens = index + 1, 0
+        tokens += lengths[index]
+    return [slice(0, stop), *parts[::-1]]
 
 
 def _part(ids: Tensor, sources: Tensor, prompt_lengths: Tensor, reply_lengths: Tensor, longest_reply: int) -> Layout:

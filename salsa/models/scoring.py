@@ -17,7 +17,7 @@ from salsa.models.sequences import Sequences
 from salsa.models.trunk import hidden_states
 
 MICRO_BATCH_TOKENS = 4096
-"""Most slots (padding included) of one forward pass; fewer make more, smaller operations, more take more memory."""
+"""Most tokens of one forward pass; fewer make more, smaller operations, more take more memory."""
 
 
 def token_logps(model: PreTrainedModel, layout: Layout, temperature: float = 1.0) -> Tensor:
@@ -60,7 +60,7 @@ def reply_logps(
 ) -> tuple[Tensor, Tensor | None]:
     """Return log-probabilities [rows, longest reply] in nats of the reply tokens, and entropies there if asked for.
 
-    Both are 0 where a row has no reply token. `max_tokens` bounds the slots of one forward pass.
+    Both are 0 where a row has no reply token. `max_tokens` bounds the tokens of one forward pass.
     """
     parts = [layout.to(model.device) for layout in layouts(sequences, max_tokens)]
     results = [_token_logps(model, layout, temperature, entropy) for layout in parts]

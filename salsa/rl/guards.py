@@ -13,7 +13,7 @@ NAMES = ("non_finite", "kl", "entropy", "short", "unfinished")
 
 
 class GuardError(ArithmeticError):
-    """A guard stopped a training; the checkpoint of the last good iteration is kept."""
+    """A guard stopped a training; the last checkpoint from before it is kept."""
 
 
 class Crossing(NamedTuple):
@@ -31,7 +31,10 @@ def crossings(values: Mapping[str, float], guards: GuardSettings) -> list[Crossi
     broken += [f"{name} = {values[name]:g}" for name in skipped if values.get(name)]
     found = []
     if broken:
-        says = f"{', '.join(broken)}; a lower learning_rate or gradient_clip may help"
+        # A policy that has gone astray breaks its own figures first.
+        rewarded = math.isfinite(values.get("kl/reply_k1", 0.0)) and not math.isfinite(values.get("reward/score", 0.0))
+        steadier = "a lower learning_rate or gradient_clip may help"
+        says = f"{', '.join(broken)}; {'look at the terms of the reward (rewards)' if rewarded else steadier}"
         found.append(Crossing("non_finite", guards.non_finite, says))
     checks: tuple[tuple[str, Guard, str, bool, str], ...] = (
         ("kl", guards.kl, "kl/reply_k1", True, "a higher kl_coef or a lower learning_rate holds the policy closer"),

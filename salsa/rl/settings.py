@@ -129,7 +129,7 @@ class PPOSettings:
     seed: int = 0
     """Seed of prompts, sampling noise and minibatches."""
     micro_batch_tokens: int = 4096
-    """Most slots (padding included) of one forward pass. Speed and memory only: results agree up to rounding."""
+    """Most tokens of one forward pass. Speed and memory only: results agree up to rounding."""
 
     @property
     def episodes(self) -> int:

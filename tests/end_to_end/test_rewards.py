@@ -78,6 +78,22 @@ def test_a_policy_follows_a_rule_and_another_arm_its_own_reward(tmp_path: Path) 
     assert all(row["suites"]["single"]["reward"] is not None for row in experiment["rows"]), "measured all the same"
 
 
+def test_a_training_whose_last_update_is_skipped_is_published(tmp_path: Path) -> None:
+    (tmp_path / "rules_of_mine.py").write_text(
+        "def broken(completions):\n    return [float('nan')] * len(completions)\n"
+    )
+    rule = "policy.rewards.rules.broken={_target_: rules_of_mine.broken}"
+    given = ("policy.guards.non_finite=skip", "opponent.rewards.rules.broken=null")
+    done = command(tmp_path, rule, *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    manifests = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/store/align/*/manifest.json")]
+    (trained,) = (manifest for manifest in manifests if manifest["name"] == "align SALSA")
+    assert trained["metrics"]["reward/score"] is None
+    assert trained["metrics"]["guard/non_finite"] == 8
+    validation = tmp_path / "outputs" / "store" / "align" / trained["fingerprint"] / "validation.json"
+    assert json.loads(validation.read_text()) == {"best_step": None, "best_objective": None, "kept": False}
+
+
 def test_a_rule_that_is_not_there_is_refused_before_any_work(tmp_path: Path) -> None:
     done = command(tmp_path, RULE)
     assert done.returncode == 1

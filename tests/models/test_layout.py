@@ -37,7 +37,7 @@ def test_every_token_is_found_again(seed, max_tokens, some):
     seen_rows, cells = [], []
     for part in layouts(sequences, max_tokens, rows):
         lengths = (part.positions[part.ends] + 1).tolist()
-        assert len(lengths) == 1 or len(lengths) * max(lengths) <= max_tokens
+        assert len(lengths) == 1 or sum(lengths) <= max_tokens
         for source, end in zip(part.sources.tolist(), part.ends.tolist(), strict=True):
             length = int(sequences.prompt_lengths[source] + sequences.reply_lengths[source])
             assert part.ids[end - length + 1 : end + 1].tolist() == sequences.ids[source, :length].tolist()

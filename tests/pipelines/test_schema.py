@@ -19,6 +19,7 @@ ROOT = CONF.parent
     [
         ("policy.kl_coef=-1", "policy.kl_coef must not be negative, got -1.0"),
         ("opponent.clip=0", "opponent.clip must be positive, got 0.0"),
+        ("policy.guards.non_finite=warn", "policy.guards.non_finite must be stop or skip"),
         ("soup.alpha=2", "soup.alpha=2.0: is the weight of SFT2"),
         (
             "sft.optimiser.schedule=cosine sft.optimiser.final_fraction=2",

@@ -59,6 +59,12 @@ class TestCrossings:
         assert (guard, does) == ("non_finite", action)
         assert f"policy/loss = {value}, reward/score = {value}" in text
 
+    def test_the_remedy_is_where_the_first_broken_figure_is(self):
+        ((_, _, of_reward),) = crossings(WELL | {"reward/score": math.nan}, GuardSettings())
+        ((_, _, of_policy),) = crossings(WELL | {"reward/score": math.nan, "kl/reply_k1": math.nan}, GuardSettings())
+        assert "terms of the reward" in of_reward
+        assert "learning_rate" in of_policy
+
     def test_minibatches_that_were_skipped_count_although_their_figures_are_left_out(self):
         figures = WELL | {"policy/skipped_updates": 2.0, "critic/skipped_updates": 0.0}
         ((guard, _, text),) = crossings(figures, GuardSettings(non_finite="skip"))
@@ -142,7 +148,7 @@ class TestInTraining:
 
     def test_a_reward_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(self, tmp_path):
         reference = build(steps=4)
-        with pytest.raises(GuardError, match=r"guard non_finite at iteration 2: .*reward/score = nan.*learning_rate"):
+        with pytest.raises(GuardError, match=r"guard non_finite at iteration 2: .*reward/score = nan.*of the reward"):
             run(_broken(build(steps=4), {2}), tmp_path / "broken")
         *good, last = metrics(tmp_path / "broken")
         assert [line["step"] for line in good] == [0, 1]

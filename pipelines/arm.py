@@ -162,8 +162,9 @@ def guard_settings(guards: dict[str, Any]) -> GuardSettings:
 def identity(arm: Align) -> dict[str, Any]:
     """Return what decides the training of an arm beside its models: the values that this algorithm reads.
 
-    Guards that only warn decide nothing. The models are inputs of the stage: `references` gives their names. Rules are
-    left to `pipelines.rules`.
+    Of the guards only those that skip updates decide anything: one that stops a training leaves no result, and with
+    another limit the same training goes on. The models are inputs of the stage: `references` gives their names. Rules
+    are left to `pipelines.rules`.
     """
     own = arm.algorithm()
     for unused in _unused(arm):
@@ -173,13 +174,14 @@ def identity(arm: Align) -> dict[str, Any]:
     own["missing_end_score"] = arm.missing_end_score
     own["keep_best"] = arm.keep_best
     own["reference"] = _reference(arm)
-    guards = plain(arm.guards)
-    own["guards"] = {
-        name: guard for name, guard in guards.items() if isinstance(guard, dict) and guard["action"] in ("stop", "skip")
-    }
-    if guards["non_finite"] == "skip":
-        own["guards"]["non_finite"] = "skip"
-    return own
+    skipping = _skipping(arm.guards)
+    return own | {"guards": skipping} if skipping else own
+
+
+def _skipping(guards: Guards) -> dict[str, Any]:
+    values = plain(guards)
+    found = {name: guard for name, guard in values.items() if isinstance(guard, dict) and guard["action"] == "skip"}
+    return found | {"non_finite": "skip"} if values["non_finite"] == "skip" else found
 
 
 def references(arm: Align) -> list[str]:

@@ -10,11 +10,11 @@ from salsa.store.fingerprint import fingerprint
 
 VERSIONS = {
     "data": 1,
-    "base": 1,
-    "sft": 1,
+    "base": 2,
+    "sft": 2,
     "soup": 1,
     "preferences": 1,
-    "reward": 1,
+    "reward": 2,
     "rule": 1,
     "align": 2,
     "respond": 1,

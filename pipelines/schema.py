@@ -14,8 +14,14 @@ from pipelines.sources import FilesData, UltraData, ZooData
 from salsa.data.suites import OWN_SUITES, ULTRA_SUITES, name_problem
 
 
+def register_resolvers() -> None:
+    """Tell OmegaConf how values follow from others: `${divide:a,b}` is the whole part of a / b, and at least 1."""
+    OmegaConf.register_new_resolver("divide", lambda a, b: max(1, int(a) // int(b)), replace=True)
+
+
 def register() -> None:
     """Tell Hydra the types of every key."""
+    register_resolvers()
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(group="schema", name="align", node=_with_named_rules())
@@ -47,6 +53,7 @@ def parse(cfg: DictConfig) -> Config:
 
     Raises `ConfigurationError`, which names the key, the value and the fix.
     """
+    register_resolvers()
     try:
         config = OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:

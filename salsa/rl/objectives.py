@@ -34,6 +34,10 @@ KL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"loss_k2": k2, "loss
 """Estimators by the placement of the KL that puts them into the loss."""
 
 
+AWR_LARGEST = 20.0
+"""Largest weight of a token in awr, as in Peng et al.: without it one large advantage is all that is learned."""
+
+
 class PolicyLoss(NamedTuple):
     """The loss of each token and, detached and summed over tokens, what a person watches.
 
@@ -74,7 +78,7 @@ def token_loss(
     * ppo_clip: max(-A r, -A clip(r, 1 - clip, 1 + clip)) (Schulman et al., arXiv:1707.06347, equation 7);
     * reinforce: -A logp (Williams 1992);
     * square: (logp - log ref - A / kl_coef)^2, a regression onto ref x exp(A / kl_coef) (APA, arXiv:2306.02231);
-    * awr: -exp(A / awr_temperature) logp (Peng et al., arXiv:1910.00177).
+    * awr: -min(exp(A / awr_temperature), 20) logp (Peng et al., arXiv:1910.00177).
 
     A `kl_placement` of loss_k2 or loss_k3 adds kl_coef times the weighted sum of these estimates to each. All tensors
     have one shape and hold valid tokens only; all but `logps` carry no gradient.
@@ -96,7 +100,7 @@ def token_loss(
         log_reference = sum((weight * reference for weight, reference in references), torch.zeros_like(old_logps))
         losses = (logps - log_reference - advantages / kl_coef).square()
     elif kind == "awr":
-        losses = -(advantages / awr_temperature).exp() * logps
+        losses = -(advantages / awr_temperature).exp().clamp(max=AWR_LARGEST) * logps
     else:
         raise ValueError(f"there is no loss {kind}; there are ppo_clip, square, awr and reinforce")
     if kl_placement in KL_LOSSES and kl_coef:

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from salsa.models.layout import fill_bins
-from salsa.models.scoring import sequence_scores
 from salsa.models.sequences import Sequences, pack
 from salsa.training.optimiser import OptimiserSettings
 from salsa.training.supervised import Supervised
@@ -60,18 +58,11 @@ class RewardModeling(Supervised):
         return -F.logsigmoid(margins).mean(), {"accuracy": accuracy, "margin": margins.detach().mean()}
 
 
-@torch.no_grad()
-def preference_margins(model: PreTrainedModel, batch: Sequences) -> np.ndarray:
-    """Return score of chosen - score of rejected [pairs] (float64) for a batch of `collate_pairs` of any size."""
-    chosen, rejected = sequence_scores(model, batch).double().cpu().numpy().reshape(2, -1)
-    return chosen - rejected
-
-
 def pair_scores(model: PreTrainedModel, batch: Sequences) -> Tensor:
     """Return the scores [2, pairs] in float32 of the chosen and the rejected replies of `collate_pairs`.
 
-    They equal `sequence_scores`, but a prompt is read once for both of its replies, which saves a quarter of the work
-    or more. All pairs go through the model at once.
+    They equal `salsa.models.scoring.sequence_scores`, but a prompt is read once for both of its replies, which saves a
+    quarter of the work or more. All pairs go through the model at once.
 
     Raises:
         ValueError: if the two halves of the batch do not have the same prompts.

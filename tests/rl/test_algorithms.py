@@ -35,7 +35,7 @@ def _trained(folder, name, reference=None, **changes):
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_the_configuration_of_an_algorithm_is_the_one_tested_here(name):
-    base, own = (OmegaConf.load(CONF / f"{each}.yaml") for each in ("ppo", name))
+    base, own = (OmegaConf.to_container(OmegaConf.load(CONF / f"{each}.yaml")) for each in ("ppo", name))
     own = {key: value for key, value in own.items() if key != "defaults"} if name != "ppo" else {}
     tested = {key: value for key, value in ALGORITHMS[name].items() if key not in SIZES}
     said = {key: value for key, value in own.items() if key not in SIZES}

@@ -8,7 +8,7 @@ from salsa.models.scoring import sequence_scores
 from salsa.models.sequences import pack
 from salsa.training.batches import batch_indices
 from salsa.training.optimiser import OptimiserSettings
-from salsa.training.preference import RewardModeling, collate_pairs, pair_scores, preference_margins
+from salsa.training.preference import RewardModeling, collate_pairs, pair_scores
 from tests.models.tiny import ARCHITECTURES, causal
 from tests.training.resuming import left_behind, train
 
@@ -25,6 +25,12 @@ def make_pairs(count: int) -> list[dict[str, list[int]]]:
         {"prompt": [1, *words(1, 5)], "chosen": [*words(1, 4), 2], "rejected": [*words(1, 6), 14, 2]}
         for _ in range(count)
     ]
+
+
+def margins(model, batch):
+    """Score of chosen - score of rejected of each pair."""
+    chosen, rejected = sequence_scores(model, batch).view(2, -1).tolist()
+    return [one - other for one, other in zip(chosen, rejected, strict=True)]
 
 
 @pytest.mark.parametrize("family", list(ARCHITECTURES))
@@ -46,7 +52,7 @@ def test_the_loss_is_that_of_bradley_and_terry_on_last_tokens(family):
     loss, metrics = module.loss(collate_pairs(pairs, pad=0))
     assert loss.item() == pytest.approx(sum(losses) / 6, rel=1e-5)
     assert metrics["accuracy"].item() == pytest.approx(right / 6)
-    assert preference_margins(model, collate_pairs(pairs, pad=0)) == pytest.approx(expected, abs=1e-5)
+    assert margins(model, collate_pairs(pairs, pad=0)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_batch_holds_all_chosen_then_all_rejected_replies():
@@ -94,15 +100,6 @@ def test_equal_scores_cost_ln_2_and_are_not_right():
     assert metrics["accuracy"].item() == 0
 
 
-def test_margins_are_differences_of_scores():
-    model = reward_from_causal(causal(), head_seed=1)
-    pairs = make_pairs(5)
-    swapped = [{"prompt": p["prompt"], "chosen": p["rejected"], "rejected": p["chosen"]} for p in pairs]
-    margins = preference_margins(model, collate_pairs(pairs, pad=0))
-    assert margins.shape == (5,)
-    assert margins == pytest.approx(-preference_margins(model, collate_pairs(swapped, pad=0)), abs=1e-6)
-
-
 def test_a_reward_model_learns_what_is_preferred_and_resumes_bit_for_bit(tmp_path):
     pairs = make_pairs(40)
     held_out = collate_pairs(make_pairs(60)[40:], pad=0)
@@ -119,5 +116,5 @@ def test_a_reward_model_learns_what_is_preferred_and_resumes_bit_for_bit(tmp_pat
     whole = left_behind(module, tmp_path / "whole")
     killed = left_behind(train(make_module, make_batch, steps, tmp_path / "killed", [7, 25], 10), tmp_path / "killed")
     assert killed == whole
-    assert (preference_margins(module.model, held_out) > 0).mean() > 0.9
+    assert sum(margin > 0 for margin in margins(module.model, held_out)) > 0.9 * 20
     assert whole["latest"]["accuracy"] > 0.8

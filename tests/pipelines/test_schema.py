@@ -184,3 +184,10 @@ def test_algorithms_that_compare_replies_have_as_many_episodes_as_ppo() -> None:
             policy = config(f"align@policy={algorithm}", *scale).policy
             assert policy.replies_per_prompt > 1
             assert policy.batch_prompts * policy.replies_per_prompt == config(*scale).policy.batch_prompts
+
+
+def test_a_value_that_follows_from_itself_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="policy.ema_rate follows from itself"):
+        config("align@policy=like_policy")
+    with pytest.raises(ConfigurationError, match="sft.steps follows from itself"):
+        config("sft.steps=${sft.batch}", "sft.batch=${sft.steps}")

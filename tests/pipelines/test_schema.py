@@ -187,7 +187,7 @@ def test_algorithms_that_compare_replies_have_as_many_episodes_as_ppo() -> None:
 
 
 def test_a_value_that_follows_from_itself_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="policy.ema_rate follows from itself"):
+    with pytest.raises(ConfigurationError, match=r"policy\.ema_rate follows from itself"):
         config("align@policy=like_policy")
-    with pytest.raises(ConfigurationError, match="sft.steps follows from itself"):
+    with pytest.raises(ConfigurationError, match=r"sft\.steps follows from itself"):
         config("sft.steps=${sft.batch}", "sft.batch=${sft.steps}")

@@ -42,8 +42,14 @@ class _InPlace(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write a checkpoint; raises OSError where the disk is full (given a path, torch names neither)."""
-        with Path(path).open("wb") as file:
-            torch.save(checkpoint, file)
+        try:
+            with Path(path).open("wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:
+            # What torch's own writer says of the end that it could not write hides the reason.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 class Recorded(LightningModule):

@@ -43,7 +43,7 @@ def test_the_table_has_a_line_for_each_cell():
 
 @pytest.mark.slow
 def test_the_command_measures_less_memory_for_the_chunked_head():
-    command = ["--vocabulary", "48000", "--rows", "8", "--reply", "128", "--json"]
+    command = ["--vocabulary", "32000", "--rows", "6", "--reply", "128", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", *command], cwd=memory.ROOT, capture_output=True, text=True
     )

@@ -61,36 +61,40 @@ def curves(outputs: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def test_a_policy_follows_a_rule_and_another_arm_its_own_reward(tmp_path: Path) -> None:
-    (tmp_path / "rules_of_mine.py").write_text(
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder whose store the tests share, so that the models below the policies are trained once."""
+    return tmp_path_factory.mktemp("home")
+
+
+def test_a_policy_follows_a_rule_and_another_arm_its_own_reward(home: Path) -> None:
+    (home / "rules_of_mine.py").write_text(
         "def brief(prompts, completions, **columns):\n    return [-len(text.split()) for text in completions]\n"
     )
     given = ("policy.rewards.model=0", "opponent.rewards.rules.brief=null", "opponent.rewards.length=.1")
-    done = command(tmp_path, RULE, *given, "policy.missing_end_score=null")
+    done = command(home, RULE, *given, "policy.missing_end_score=null")
     assert done.returncode == 0, done.stdout + done.stderr
-    lengths = {name: [line["reply/length"] for line in curve] for name, curve in curves(tmp_path / "outputs").items()}
+    lengths = {name: [line["reply/length"] for line in curve] for name, curve in curves(home / "outputs").items()}
     assert set(lengths) == {"align SALSA", "align PPO"}
     brief, other = lengths["align SALSA"], lengths["align PPO"]
     assert brief[0] == pytest.approx(other[0]), "both start from the same model, on the same prompts"
     assert brief[-1] < 0.6 * brief[0]
     assert other[-1] > 1.2 * other[0]
-    (experiment,) = (json.loads(path.read_text()) for path in tmp_path.glob("outputs/experiments/*/experiment.json"))
+    (experiment,) = (json.loads(path.read_text()) for path in home.glob("outputs/experiments/*/experiment.json"))
     assert all(row["suites"]["single"]["reward"] is not None for row in experiment["rows"]), "measured all the same"
 
 
-def test_a_training_whose_last_update_is_skipped_is_published(tmp_path: Path) -> None:
-    (tmp_path / "rules_of_mine.py").write_text(
-        "def broken(completions):\n    return [float('nan')] * len(completions)\n"
-    )
-    rule = "policy.rewards.rules.broken={_target_: rules_of_mine.broken}"
+def test_a_training_whose_last_update_is_skipped_is_published(home: Path) -> None:
+    (home / "broken_rules.py").write_text("def broken(completions):\n    return [float('nan')] * len(completions)\n")
+    rule = "policy.rewards.rules.broken={_target_: broken_rules.broken}"
     given = ("policy.guards.non_finite=skip", "opponent.rewards.rules.broken=null")
-    done = command(tmp_path, rule, *given)
+    done = command(home, rule, *given)
     assert done.returncode == 0, done.stdout + done.stderr
-    manifests = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/store/align/*/manifest.json")]
-    (trained,) = (manifest for manifest in manifests if manifest["name"] == "align SALSA")
-    assert trained["metrics"]["reward/score"] is None
+    manifests = [json.loads(path.read_text()) for path in home.glob("outputs/store/align/*/manifest.json")]
+    (trained,) = (manifest for manifest in manifests if manifest["metrics"]["reward/score"] is None)
+    assert trained["name"] == "align SALSA"
     assert trained["metrics"]["guard/non_finite"] == 8
-    validation = tmp_path / "outputs" / "store" / "align" / trained["fingerprint"] / "validation.json"
+    validation = home / "outputs" / "store" / "align" / trained["fingerprint"] / "validation.json"
     assert json.loads(validation.read_text()) == {"best_step": None, "best_objective": None, "kept": False}
 
 

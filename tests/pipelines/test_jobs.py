@@ -60,7 +60,7 @@ def jobs(draw: st.DrawFn) -> list[str]:
     return texts
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(overrides=jobs())
 def test_a_job_is_composed_as_hydra_does(master: tuple[Any, DictConfig], overrides: list[str]) -> None:
     loader, config = master

@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
-from salsa.training.loop import CHECKPOINT, Interrupted, fit
+from salsa.training.loop import CHECKPOINT, Interrupted, _InPlace, fit
 from salsa.training.metrics import FILE_NAME, JsonLines, read_metrics
 from tests.training.resuming import left_behind, train
 from tests.training.toys import Automatic, Manual, batch
@@ -128,6 +129,13 @@ def test_errors_of_a_step_come_out_unchanged(tmp_path):
 
     with pytest.raises(ZeroDivisionError, match="of the data"):
         fit(Automatic(), broken, STEPS, tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("numbers", [10, 1_000_000])
+def test_a_full_disk_is_named_whatever_the_size_of_a_checkpoint(numbers):
+    with pytest.raises(OSError, match="No space left on device"):
+        _InPlace().save_checkpoint({"weights": torch.zeros(numbers)}, Path("/dev/full"))
 
 
 @pytest.mark.parametrize("kind", [Automatic, Manual])

@@ -167,15 +167,12 @@ def test_clocks_that_jump_change_nothing_but_times(home: Path, outputs: Path) ->
     assert all(artifact.manifest["seconds"] >= 0 for artifact in Store(outputs).artifacts())
 
 
-@pytest.mark.parametrize("damage", ["truncated", "one bit"])
-def test_a_damaged_checkpoint_of_ppo_is_noticed_and_costs_time_only(home: Path, outputs: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_of_ppo_is_noticed_and_costs_time_only(home: Path, outputs: Path) -> None:
+    """One bit is the least; other kinds of damage are tested where checkpoints are read."""
     all_but_one_policy(home)
     checkpoint = kill_in_ppo(home)
     content = bytearray(checkpoint.read_bytes())
-    if damage == "truncated":
-        del content[len(content) * 2 // 3 :]
-    else:
-        content[len(content) // 2] ^= 1
+    content[len(content) // 2] ^= 1
     checkpoint.write_bytes(content)
     code, printed = finish(start(home))
     assert code == 0, printed

@@ -256,7 +256,7 @@ def _module(cell: Cell, size: Size, device: str, prompts: list[list[int]]) -> An
     """Return PPO with its models on the device."""
     from salsa.rl.ppo import PPO, PPOSettings
     from salsa.rl.references import FrozenReference
-    from salsa.rl.rewards import RewardScorer
+    from salsa.rl.rewards import usual_reward
 
     settings = PPOSettings(
         batch_prompts=size.rows,
@@ -274,7 +274,7 @@ def _module(cell: Cell, size: Size, device: str, prompts: list[list[int]]) -> An
         policy=policy,
         critic=critic,
         reference=FrozenReference(reference, "random", size.micro_batch),
-        scorer=RewardScorer(reward, 0.0, 1.0, None, size.micro_batch),
+        scorer=usual_reward(reward, 0.0, 1.0, None, size.micro_batch),
         prompts=prompts,
         eos=NEVER,
         pad=0,

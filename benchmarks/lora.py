@@ -30,7 +30,7 @@ def measure(kind: str, critic: str, layers: int, hidden: int, rank: int, steps: 
 
     from salsa.rl.ppo import PPO, PPOSettings
     from salsa.rl.references import FrozenReference
-    from salsa.rl.rewards import RewardScorer
+    from salsa.rl.rewards import usual_reward
     from salsa.training.loop import CHECKPOINT, fit
 
     torch.set_num_threads(1)
@@ -47,7 +47,7 @@ def measure(kind: str, critic: str, layers: int, hidden: int, rank: int, steps: 
         policy=policy,
         critic=value_model if critic == "reward" else None,
         reference=FrozenReference(reference, "soup"),
-        scorer=RewardScorer(reward, mean=0.0, std=1.0, missing_end_score=None),
+        scorer=usual_reward(reward, mean=0.0, std=1.0, missing_end_score=None),
         prompts=torch.randint(3, WORDS, (4 * PROMPTS, PROMPT), generator=torch.Generator().manual_seed(0)).tolist(),
         eos=WORDS,  # no word: every reply has its full length
         pad=0,

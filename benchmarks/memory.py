@@ -3,7 +3,7 @@
 python -m benchmarks.memory [--vocabulary 32000 256000] [--rows 64] [--reply 128] [--json]
 
 Each cell runs in a process of its own: forward and backward passes over a batch of random replies in parts of
-2048 slots, on the CPU with one thread. Its memory is the highest resident size during the passes less
+2048 tokens, on the CPU with one thread. Its memory is the highest resident size during the passes less
 the size before them, so it holds the gradients but not the model.
 """
 
@@ -13,11 +13,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ROOT = Path(__file__).resolve().parents[1]
 HIDDEN, PROMPT = 64, 16
-SLOTS = 2048
-"""Most slots of a forward pass."""
+TOKENS = 2048
+"""Most tokens of a forward pass."""
 WHOLE = 2**62
 """A bound on logits that no vocabulary reaches: the head in one piece."""
 _COPIES = 3
@@ -38,7 +42,7 @@ def measure(vocabulary: int, rows: int, reply: int, max_logits: int) -> dict[str
     model = _model(vocabulary, PROMPT + reply)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, vocabulary, (rows, PROMPT + reply), generator=generator)
-    parts = layouts(Sequences(ids, torch.full((rows,), PROMPT), torch.full((rows,), reply)), SLOTS)
+    parts = layouts(Sequences(ids, torch.full((rows,), PROMPT), torch.full((rows,), reply)), TOKENS)
     total = 0.0
     before, started = _resident(reset=True), time.process_time()
     for part in parts:
@@ -55,7 +59,7 @@ def cell(vocabulary: int, rows: int, reply: int, chunked: bool) -> dict[str, obj
     from salsa.models.head import MAX_LOGITS
 
     known: dict[str, object] = {"vocabulary": vocabulary, "head": "chunked" if chunked else "whole"}
-    needed = _COPIES * 4 * vocabulary * min(rows * reply, SLOTS) / 2**20
+    needed = _COPIES * 4 * vocabulary * min(rows * reply, TOKENS) / 2**20
     if not chunked and needed > 0.9 * _available():
         return known | {"skipped": f"needs about {needed / 1024:.0f} GiB, {_available() / 1024:.0f} are free"}
     arguments = [str(number) for number in (vocabulary, rows, reply, MAX_LOGITS if chunked else WHOLE)]
@@ -99,7 +103,7 @@ def main() -> None:
     print(json.dumps(cells, indent=2) if asked.json else table(cells))
 
 
-def _model(vocabulary: int, context: int):  # type: ignore[no-untyped-def]  # transformers is imported in the child only
+def _model(vocabulary: int, context: int) -> "PreTrainedModel":
     """Return a small Llama with tied embeddings, whose head is nearly all there is of it."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig

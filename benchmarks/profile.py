@@ -94,8 +94,12 @@ def main(options: argparse.Namespace) -> int:
     """Print the phases of each task."""
     from rich.table import Table
 
+    from benchmarks.peers.floor import rates
+
     console, found = screen(), {}
     models(options.outputs)
+    speeds = ", ".join(f"{name} {speed / 1e9:.0f} GF/s" for name, speed in rates(2048, 64, 256).items())
+    console.print(f"products of [2048, 64] and [64, 256]: {speeds}", highlight=False)
     for task in options.task:
         with tempfile.TemporaryDirectory() as scratch:
             updates = WARM_UP + options.iterations

@@ -118,7 +118,9 @@ def _load(key: str, known: Mapping[str, Any], folders: list[str], *, make: bool)
     try:
         found: Any = get_object(target)
         if inspect.isclass(found):
-            require(hasattr(found, "__call__"), f"{key}.{TARGET}", target, "objects of this class cannot be called")  # noqa: B004
+            # A class can always be called itself, so that `callable` and `hasattr` say nothing of its objects.
+            calls = any("__call__" in vars(each) for each in found.__mro__)
+            require(calls, f"{key}.{TARGET}", target, "objects of this class cannot be called; give it a __call__")
             if not make:
                 return found
         config = {TARGET: target, **known["arguments"]}

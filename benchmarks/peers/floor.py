@@ -68,12 +68,19 @@ def matrix_rates(config: Any) -> dict[str, float]:
 
 
 def rate(rows: int, inner: int, columns: int, seconds: float | None = None) -> float:
-    """Return operations per CPU second of a product [rows, inner] x [inner, columns] in float32, this thread alone."""
+    """Return operations per CPU second of a product [rows, inner] x [inner, columns] by the faster library."""
+    return max(rates(rows, inner, columns, seconds).values())
+
+
+def rates(rows: int, inner: int, columns: int, seconds: float | None = None) -> dict[str, float]:
+    """Return operations per CPU second of a float32 product by each of torch's libraries, this thread alone."""
     left, right = torch.rand(rows, inner), torch.rand(columns, inner)
-    products = [lambda: torch.mm(left, right.t())]
+    products = {"torch.mm": lambda: torch.mm(left, right.t())}
     if torch.backends.mkldnn.is_available():
-        products.append(lambda: torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], ""))
-    return max(2 * rows * inner * columns * _calls_per_second(product, seconds or SECONDS) for product in products)
+        onednn = torch.ops.mkldnn._linear_pointwise
+        products["oneDNN"] = lambda: onednn(left, right, None, "none", [], "")
+    operations = 2 * rows * inner * columns
+    return {name: operations * _calls_per_second(each, seconds or SECONDS) for name, each in products.items()}
 
 
 def _calls_per_second(product: Any, seconds: float) -> float:

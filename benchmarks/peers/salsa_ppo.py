@@ -17,7 +17,7 @@ from pipelines.worker import prepare
 from salsa.models.families import load_causal, load_scalar
 from salsa.rl.ppo import PPO, PPOSettings
 from salsa.rl.references import FrozenReference
-from salsa.rl.rewards import RewardScorer
+from salsa.rl.rewards import usual_reward
 from salsa.training.loop import fit
 from salsa.training.metrics import FILE_NAME, JsonLines, read_metrics
 
@@ -50,7 +50,7 @@ def build(folder: Path, updates: int, **changes: Any) -> PPO:
         policy=load_causal(folder / "policy"),
         critic=load_scalar(folder / "critic"),
         reference=FrozenReference(load_causal(folder / "reference"), "reference"),
-        scorer=RewardScorer(load_scalar(folder / "reward"), mean=0.0, std=1.0, missing_end_score=-1.0),
+        scorer=usual_reward(load_scalar(folder / "reward"), mean=0.0, std=1.0, missing_end_score=None),
         prompts=json.loads((folder / "prompts.json").read_text())[: settings["batch"] * updates],
         eos=settings["eos"],
         pad=settings["pad"],

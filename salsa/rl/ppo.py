@@ -122,14 +122,20 @@ class PPO(Recorded):
         """Add what changes beside the weights: the KL coefficient, a moving reference, the best validation, guards."""
         checkpoint[_STATE] = {
             "kl_coef": self.kl_coef,
+            "reference_identity": self.reference.identity,
             "reference": self.reference.state(),
             "best": None if self.tracer is None else self.tracer.state(),
             "guards": dict(self.guard_counts),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over what `on_save_checkpoint` added."""
+        """Take over what `on_save_checkpoint` added; raises ValueError for a training with another reference."""
         state = checkpoint[_STATE]
+        if state["reference_identity"] != self.reference.identity:
+            raise ValueError(
+                f"the checkpoint belongs to a training with the reference {state['reference_identity']!r}, this one "
+                f"has {self.reference.identity!r}: delete the checkpoint to start over"
+            )
         self.kl_coef = float(state["kl_coef"])
         self.reference.load_state(state["reference"])
         self.guard_counts = dict(state["guards"])

@@ -23,7 +23,7 @@ class Reference(Protocol):
     """A distribution over replies, or several with their shares, that a policy is held to while it learns."""
 
     identity: str
-    """What tells references apart, such as the fingerprint of the weights."""
+    """What tells references apart, such as the fingerprint of the weights; a checkpoint goes on with its own only."""
 
     def token_logps(self, sequences: Sequences, temperature: float) -> Weighted:
         """Return (share, log-probabilities [rows, longest reply] in nats, 0 where no token is) of each reference."""

@@ -166,42 +166,20 @@ class RuleTerm:
         """Do nothing: a rule has no tensors."""
 
 
-class RewardScorer:
-    """The usual reward: the normalised scores of a reward model with the policy's tokenizer, and nothing else.
+def usual_reward(
+    model: PreTrainedModel,
+    mean: float,
+    std: float,
+    missing_end_score: float | None,
+    max_tokens: int = MICRO_BATCH_TOKENS,
+) -> RewardSum:
+    """Return the usual reward: the normalised scores of a reward model with the policy's tokenizer, nothing else.
 
     A reply without its end token gets `missing_end_score`, in the same unit, whatever the model thinks of it, so that
-    rambling up to the limit does not pay (None: its score).
-
-    Raises:
-        ValueError: if the standard deviation is not positive.
+    rambling up to the limit does not pay (None: its score). Raises ValueError unless the deviation is positive.
     """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        mean: float,
-        std: float,
-        missing_end_score: float | None,
-        max_tokens: int = MICRO_BATCH_TOKENS,
-    ) -> None:
-        scores = Normalised(TokenScores(model, max_tokens), mean, std)
-        self._sum = RewardSum({"model": Weighted(1.0, scores)}, missing_end_score)
-
-    def terms(self, sequences: Sequences, ended: Tensor) -> dict[str, Tensor]:
-        """Return the only term of these rewards: the model's normalised scores [rows]."""
-        return self._sum.terms(sequences, ended)
-
-    def total(self, terms: dict[str, Tensor], ended: Tensor) -> Tensor:
-        """Return the rewards [rows] that the terms amount to."""
-        return self._sum.total(terms, ended)
-
-    def rewards(self, sequences: Sequences, ended: Tensor) -> Tensor:
-        """Return the rewards [rows] of replies: the normalised score, or `missing_end_score` where one has no end."""
-        return self._sum.rewards(sequences, ended)
-
-    def to(self, device: torch.device) -> None:
-        """Move the model to a device."""
-        self._sum.to(device)
+    scores = Normalised(TokenScores(model, max_tokens), mean, std)
+    return RewardSum({"model": Weighted(1.0, scores)}, missing_end_score)
 
 
 def without_last(sequences: Sequences, token: int) -> Sequences:

@@ -208,6 +208,7 @@ def test_another_module_of_the_name_is_refused(module: Path, tmp_path_factory: p
         ("def short(:", "the module rules_of_mine cannot be imported: SyntaxError"),
         ("def shot(completions): ...", "_target_=rules_of_mine.short: "),
         ("short = 3", "_target_=rules_of_mine.short: "),
+        ("class short: ...", "objects of this class cannot be called; give it a __call__"),
         ("def short(completions, answer): ...", "rule policy.rewards.rules.mine needs answer"),
         ("def short(questions): ...", "needs questions"),
     ],

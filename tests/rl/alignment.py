@@ -6,7 +6,7 @@ import torch
 
 from salsa.rl.ppo import PPO, PPOSettings
 from salsa.rl.references import FrozenReference
-from salsa.rl.rewards import RewardScorer
+from salsa.rl.rewards import usual_reward
 from salsa.training.loop import fit
 from salsa.training.metrics import JsonLines, read_metrics
 from tests.rl.tiny import EOS, PAD, causal, scalar, texts
@@ -64,7 +64,7 @@ def build(reference=None, policy=None, trace=None, models=lambda model: model, p
         policy=models(copy.deepcopy(start)),
         critic=models(scalar(seed=8)) if separate else None,
         reference=reference,
-        scorer=scorer or RewardScorer(models(scalar(seed=7)), mean=0.1, std=0.3, missing_end_score=-1.0),
+        scorer=scorer or usual_reward(models(scalar(seed=7)), mean=0.1, std=0.3, missing_end_score=-1.0),
         prompts=prompts or texts(0, 30),
         eos=EOS,
         pad=PAD,

@@ -10,7 +10,7 @@ from salsa.models.heads import critic_from_reward, head_weight, reward_from_caus
 from salsa.models.lora import LINEAR_LAYERS
 from salsa.rl.ppo import PPO, PPOSettings
 from salsa.rl.references import FrozenReference, MovingReference
-from salsa.rl.rewards import RewardScorer
+from salsa.rl.rewards import usual_reward
 from salsa.rl.trace import Trace, load_best
 from salsa.soup.adapters import soup_of
 from salsa.training.loop import CHECKPOINT
@@ -67,7 +67,7 @@ def ppo(policy, value_model, reference, reward, trace=None, **changes):
         policy=policy,
         critic=value_model if settings.credit == "gae" and settings.critic != "trunk" else None,
         reference=reference,
-        scorer=RewardScorer(reward, mean=0.1, std=0.3, missing_end_score=-1.0),
+        scorer=usual_reward(reward, mean=0.1, std=0.3, missing_end_score=-1.0),
         prompts=texts(0, 30),
         eos=EOS,
         pad=PAD,

@@ -8,7 +8,7 @@ import torch
 from salsa.models.sequences import pack, reply_mask
 from salsa.rl.ppo import PPO, PPOSettings
 from salsa.rl.references import FrozenReference
-from salsa.rl.rewards import RewardScorer
+from salsa.rl.rewards import usual_reward
 from salsa.rl.trace import Trace, read_trace
 from tests.rl.alignment import ALGORITHMS, SETTINGS, Rule, build, equal, metrics, run, weights
 from tests.rl.tiny import EOS, FAMILIES, PAD, causal, in_float64, scalar, texts
@@ -16,7 +16,7 @@ from tests.rl.tiny import EOS, FAMILIES, PAD, causal, in_float64, scalar, texts
 
 def test_only_policy_and_critic_change(tmp_path):
     reward_model = scalar(seed=7)
-    ppo = build(scorer=RewardScorer(reward_model, 0.1, 0.3, -1.0))
+    ppo = build(scorer=usual_reward(reward_model, 0.1, 0.3, -1.0))
     frozen = {"reference": ppo.reference.model, "reward": reward_model}
     before = {name: copy.deepcopy(model.state_dict()) for name, model in frozen.items()}
     start = weights(ppo)
@@ -168,7 +168,7 @@ def test_a_reference_that_is_the_policy_itself_is_refused():
             policy=model,
             critic=scalar(),
             reference=FrozenReference(model, "same"),
-            scorer=RewardScorer(scalar(), 0.0, 1.0, -1.0),
+            scorer=usual_reward(scalar(), 0.0, 1.0, -1.0),
             prompts=texts(0, 3),
             eos=EOS,
             pad=PAD,

@@ -89,9 +89,9 @@ def test_metrics_and_traces_are_equal(folders):
 
 def test_what_is_carried_beside_the_weights_is_equal(folders):
     straight, resumed = (checkpoint["salsa_alignment"] for checkpoint in _checkpoints(folders))
-    assert straight.keys() == {"kl_coef", "reference", "best", "guards"}
+    assert straight.keys() == {"kl_coef", "reference_identity", "reference", "best", "guards"}
     assert equal(straight["reference"], resumed["reference"])
-    for name in ("kl_coef", "best", "guards"):
+    for name in ("kl_coef", "reference_identity", "best", "guards"):
         assert straight[name] == resumed[name]
 
 
@@ -142,7 +142,12 @@ def test_a_finished_training_gives_back_what_it_carried(folders, tmp_path):
     assert (again.tracer.best_step, again.tracer.best_objective) == tuple(carried["best"].values())
 
 
-def test_a_checkpoint_of_a_moving_reference_is_refused_by_a_frozen_one(tmp_path):
+def test_a_checkpoint_is_refused_by_a_training_with_another_reference(tmp_path):
     run(build(reference=_moving(0.3)(), steps=1), tmp_path)
-    with pytest.raises(ValueError, match="holds a moving reference, but this training has a frozen one"):
+    with pytest.raises(ValueError, match=r"belongs to a training with the reference .*, this one has"):
         run(build(steps=2), tmp_path)
+
+
+def test_what_a_moving_reference_has_left_is_refused_by_a_frozen_one():
+    with pytest.raises(ValueError, match="holds a moving reference, but this training has a frozen one"):
+        FrozenReference(causal(), "sft_1").load_state(_moving(0.3)().state())

@@ -12,11 +12,11 @@ from salsa.rl.rewards import (
     End,
     Length,
     Normalised,
-    RewardScorer,
     RewardSum,
     RuleTerm,
     TokenScores,
     Weighted,
+    usual_reward,
     without_last,
 )
 from salsa.rl.rules import Rule
@@ -45,7 +45,7 @@ class Given:
 
 @torch.no_grad()
 def test_scores_are_normalised_and_replies_without_end_get_the_fixed_one() -> None:
-    scorer = RewardScorer(scalar(), mean=0.5, std=2.0, missing_end_score=-1.0)
+    scorer = usual_reward(scalar(), mean=0.5, std=2.0, missing_end_score=-1.0)
     raw = sequence_scores(scalar(), SEQUENCES)
     torch.testing.assert_close(scorer.terms(SEQUENCES, ENDED)["model"], (raw - 0.5) / 2)
     rewards = scorer.rewards(SEQUENCES, ENDED)
@@ -54,20 +54,20 @@ def test_scores_are_normalised_and_replies_without_end_get_the_fixed_one() -> No
 
 
 def test_without_a_fixed_score_an_unended_reply_keeps_its_own() -> None:
-    scorer = RewardScorer(scalar(), 0.0, 1.0, missing_end_score=None)
+    scorer = usual_reward(scalar(), 0.0, 1.0, missing_end_score=None)
     torch.testing.assert_close(scorer.rewards(SEQUENCES, ENDED), scorer.terms(SEQUENCES, ENDED)["model"])
 
 
 def test_the_model_is_frozen() -> None:
     model = scalar().train()
-    RewardScorer(model, 0.0, 1.0, -1.0)
+    usual_reward(model, 0.0, 1.0, -1.0)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_a_reward_model_without_spread_is_refused() -> None:
     with pytest.raises(ValueError, match=r"standard deviation of 0\.0"):
-        RewardScorer(scalar(), 0.0, 0.0, -1.0)
+        usual_reward(scalar(), 0.0, 0.0, -1.0)
 
 
 weights = st.floats(-3, 3, allow_nan=False).filter(lambda weight: abs(weight) > 1e-3)

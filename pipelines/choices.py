@@ -141,3 +141,17 @@ class Accelerator(Enum):
     auto = "auto"
     cpu = "cpu"
     gpu = "gpu"
+
+
+class Criterion(Enum):
+    """What makes a greedy soup better."""
+
+    loss = "loss"
+    reward = "reward"
+
+
+class Merge(Enum):
+    """Merges of models that LITI starts from."""
+
+    uniform = "uniform"
+    slerp = "slerp"

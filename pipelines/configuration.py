@@ -18,6 +18,7 @@ from pipelines.choices import (
     Tracker,
     TrackerMode,
 )
+from pipelines.landscape import Landscape
 from pipelines.ranges import ConfigurationError, accept, check_all, require
 from salsa.models.architecture import Architecture
 from salsa.models.lora import LoraSettings
@@ -149,22 +150,6 @@ class Sft:
         require(self.replay_tokens >= 2, f"{at}.replay_tokens", self.replay_tokens, "must be at least 2")
         for key in ("demonstrations", "steps", "batch"):
             require(getattr(self, key) >= 1, f"{at}.{key}", getattr(self, key), "must be at least 1")
-
-
-@dataclass
-class Soup:
-    """The soup of the SFT models."""
-
-    alpha: float = MISSING
-
-    def check(self, at: str) -> None:
-        """Check the ranges of the keys under `at`."""
-        require(
-            0 <= self.alpha <= 1,
-            f"{at}.alpha",
-            self.alpha,
-            "is the weight of SFT2 and must be in [0, 1] (0 is plain PPO)",
-        )
 
 
 @dataclass
@@ -306,7 +291,8 @@ class Config:
     base: Base = MISSING
     lora: Lora = MISSING
     sft: Sft = MISSING
-    soup: Soup = MISSING
+    soup: Any = MISSING
+    landscape: Landscape = MISSING
     preferences: Preferences = MISSING
     reward: Reward = MISSING
     policy: Align = MISSING

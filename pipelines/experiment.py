@@ -5,24 +5,24 @@ for comes first.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines import identity as published
+from pipelines import landscape, recipe
 from pipelines.arm import Align, arm_name, references
 from pipelines.arm import identity as arm_identity
-from pipelines.choices import Critic, JudgeName, Origin
+from pipelines.choices import Criterion, Critic, JudgeName, Origin
 from pipelines.configuration import Config, Optimiser
 from pipelines.plan import Plan, Stage
 from pipelines.ranges import plain
 from pipelines.rules import RuleSettings, active
 from pipelines.rules import identity as rule_identity
-from pipelines.sources import FilesData, UltraData, ZooData, draw_identity, world_identity
-from salsa.data.rows import DataError, FileTable
+from pipelines.sources import ZooData, draw_identity, world_identity
 from salsa.store.fingerprint import file_digest
 
-INGREDIENTS = 2
 ROLE_REWARD, ROLE_JUDGE = "reward", "judge"
+TRAINED = ("policy", "opponent", "control")
+"""Roles of the rows that RL has trained."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The plan of one experiment and its last stage."""
+    """The plan of one experiment and its last stages: the report, and the landscape if one is asked for."""
 
     plan: Plan
     report: Stage
     rows: tuple[Row, ...]
+    landscape: Stage | None = None
 
 
 def build(config: Config, settings: dict[str, Any], digest: published.Digest = file_digest) -> Experiment:
@@ -84,9 +85,10 @@ class _Builder:
         self.common = self._data()
         self.base = self._base()
         self.common = self.common | ({"base": self.base} if self.lora else {})
-        self.sft = [self._sft(index) for index in range(1, INGREDIENTS + 1)]
-        self.soup = self._soup()
+        ingredients = max(2, recipe.ingredients(self.config.soup))
+        self.sft = [self._sft(index) for index in range(1, ingredients + 1)]
         self.reward = self._reward(ROLE_REWARD, self.sft[0])
+        self.soup = self._soup()
         # The judge starts from the base: an SFT model is an ingredient of the soup, and a judge that is its relative
         # might favour what lies near it.
         self.judge_model = (
@@ -95,30 +97,15 @@ class _Builder:
         rows = self._rows()
         judged = {row.name: self._evaluate(row) for row in rows}
         report = self._report(rows, judged, settings)
-        return Experiment(self.plan, report, tuple(rows))
+        return Experiment(
+            self.plan, report, tuple(rows), self._landscape(rows) if self.config.landscape.models else None
+        )
 
     def _data(self) -> dict[str, Stage]:
         data = self.config.data
         if isinstance(data, ZooData):
             return {}
-        shares = {
-            "max_malformed": data.max_malformed,
-            "train": data.split_train,
-            "judge": data.split_judge,
-            "validation": data.split_validation,
-        }
-        suites = {name: _existing(f"data.prompts.{name}", path) for name, path in data.prompts.items()}
-        config: dict[str, Any] = {"shares": shares, "suites": {name: self.digest(p) for name, p in suites.items()}}
-        execution: dict[str, Any] = {"suites": {name: str(path) for name, path in suites.items()}}
-        if isinstance(data, FilesData):
-            for role in ("demonstrations", "preferences", "corpus"):
-                named = enumerate(getattr(data, role))
-                paths = [_existing(f"data.{role}[{index}]", path) for index, path in named]
-                config[role] = [self.digest(path) for path in paths]
-                execution[role] = [str(path) for path in paths]
-        elif isinstance(data, UltraData):
-            config["sets"], execution["sets"] = published.of_sets(data, self.digest)
-        return {"data": self.plan.add("data", "data", config, {}, execution)}
+        return {"data": self.plan.add("data", "data", *published.of_data(data, self.digest))}
 
     def _base(self) -> Stage:
         config, model = self.config, self.config.model
@@ -160,12 +147,32 @@ class _Builder:
         return self.plan.add("sft", f"sft_{index}", identity, {"base": self.base} | self.common)
 
     def _soup(self) -> Stage:
-        alpha = self.config.soup.alpha
-        weights = [1.0 - alpha, alpha]
-        if 1.0 in weights:
-            return self.sft[weights.index(1.0)]
-        inputs = {f"ingredient_{index}": model for index, model in enumerate(self.sft, start=1)}
-        return self.plan.add("soup", "soup", {"recipe": "average", "weights": weights}, inputs | {"base": self.base})
+        soup = self.config.soup
+        weights = recipe.weights(soup)
+        if weights is None:
+            return self._searched_soup(recipe.settings(soup))
+        models = [*self.sft[: len(weights) - 1], self.base]
+        used = [(model, weight) for model, weight in zip(models, weights, strict=True) if weight != 0]
+        if len(used) == 1 and used[0][1] == 1:
+            return used[0][0]
+        of_base = {"base_weight": weights[-1]} if weights[-1] else {}
+        used = used[: len(used) - len(of_base)]
+        inputs = {f"ingredient_{index}": model for index, (model, _) in enumerate(used, start=1)}
+        config = {"recipe": "average", "weights": [weight for _, weight in used]} | of_base
+        return self.plan.add("soup", "soup", config, inputs | {"base": self.base})
+
+    def _searched_soup(self, settings: dict[str, Any]) -> Stage:
+        """Add a soup whose weights follow from the models or from held-out data."""
+        inputs = {f"ingredient_{index}": model for index, model in enumerate(self.sft, start=1)} | {"base": self.base}
+        if settings["recipe"] == "greedy":
+            settings |= {"data": self.world} | self.replicate
+            inputs |= self.common
+        if settings.get("by") == Criterion.loss.value:
+            settings |= {"learn": self.config.data.learn.value, "context": self.config.base.context}
+        elif settings.get("by") == Criterion.reward.value:
+            settings |= {"generation": self.generation, "missing_end_score": self.config.policy.missing_end_score}
+            inputs["reward"] = self.reward
+        return self.plan.add("soup", "soup", settings, inputs)
 
     def _reward(self, role: str, start: Stage) -> Stage:
         preferences, reward = self.config.preferences, self.config.reward
@@ -204,11 +211,8 @@ class _Builder:
 
     def _rows(self) -> list[Row]:
         config = self.config
-        rows = [
-            Row("SFT1", "ingredient", self.sft[0]),
-            Row("SFT2", "ingredient", self.sft[1]),
-            Row("soup", "soup", self.soup),
-        ]
+        rows = [Row(f"SFT{index}", "ingredient", model) for index, model in enumerate(self.sft, start=1)]
+        rows.append(Row("soup", "soup", self.soup))
         arms = [("opponent", config.opponent), ("policy", config.policy)]
         arms += [("control", control) for control in config.controls.values()]
         names: set[str] = set()
@@ -299,7 +303,7 @@ class _Builder:
             done[f"judge:{name}"] = self.plan.add(
                 "judge", f"judge {row.name}: {name}", identity, {"responses": responses} | judges | self.common
             )
-        trained = row.role in ("policy", "opponent", "control")
+        trained = row.role in TRAINED
         # KL is measured between the models as they are, at temperature 1, whatever replies are judged at; policies
         # leave such replies along their training.
         generation = self.generation | {"temperature": 1.0}
@@ -318,38 +322,75 @@ class _Builder:
     def _judge_name(self) -> str:
         return self.config.judge.name.value
 
+    def _landscape(self, rows: list[Row]) -> Stage:
+        config, settings = self.config, self.config.landscape
+        trained = {row.name: row.model for row in rows if row.role in TRAINED}
+        named = {"base": ("base", self.base), "soup": ("soup", self.soup)}
+        arms = [row for row in rows if row.role in TRAINED]
+        keys = ("opponent", "policy", *config.controls)
+        named |= {key: (row.name, row.model) for key, row in zip(keys, arms, strict=True)}
+        measuring = {
+            "data": self.world,
+            "suite": settings.suite,
+            "prompts": settings.prompts,
+            "documents": settings.documents,
+            "learn": config.data.learn.value,
+            "context": config.base.context,
+            "generation": self.generation,
+            "judge": self._judge_name(),
+            "missing_end_score": config.policy.missing_end_score,
+        } | self.replicate
+        drawing = {
+            "suite": settings.suite,
+            "judge": self._judge_name(),
+            "rounds": config.judge.rounds,
+            "level": float(config.judge.level),
+            "model": config.model.family.value,
+            "scale": config.scale.name,
+        } | self.replicate
+        models = [landscape.model(name, named, self._sft) for name in settings.models]
+        judges = {"reward": self.reward} | ({"judge": self.judge_model} if self.judge_model else {})
+        points = landscape.Points(self.plan, measuring, judges | self.common)
+        policies = trained if settings.policies else {}
+        return landscape.add(points, settings, drawing, models, policies, self.base)
+
     def _report(self, rows: list[Row], judged: dict[str, dict[str, Stage]], settings: dict[str, Any]) -> Stage:
         judge = self.config.judge
-        identity = {
-            "rows": [
-                {
-                    "key": str(index),
-                    "name": row.name,
-                    "role": row.role,
-                    "init": row.init,
-                    "reference": row.reference,
-                    "kl_coef": row.kl_coef,
-                    "fingerprint": row.model.fingerprint,
-                }
-                for index, row in enumerate(rows)
-            ],
-            "data": self.world,
-            "suites": list(self.config.suite.names),
-            "samples": self.config.suite.samples,
-            "judge": self._judge_name(),
-            "tie_margin": float(judge.tie_margin),
-            "rounds": judge.rounds,
-            "level": float(judge.level),
-            "model": self.config.model.family.value,
-            "scale": self.config.scale.name,
-            "alpha": float(self.config.soup.alpha),
-        } | self.replicate
+        identity = (
+            {
+                "rows": [
+                    {
+                        "key": str(index),
+                        "name": row.name,
+                        "role": row.role,
+                        "init": row.init,
+                        "reference": row.reference,
+                        "kl_coef": row.kl_coef,
+                        "fingerprint": row.model.fingerprint,
+                    }
+                    for index, row in enumerate(rows)
+                ],
+                "data": self.world,
+                "suites": list(self.config.suite.names),
+                "samples": self.config.suite.samples,
+                "judge": self._judge_name(),
+                "tie_margin": float(judge.tie_margin),
+                "rounds": judge.rounds,
+                "level": float(judge.level),
+                "model": self.config.model.family.value,
+                "scale": self.config.scale.name,
+            }
+            | recipe.heading(self.config.soup)
+            | self.replicate
+        )
         inputs: dict[str, Stage] = {"reward": self.reward} | self.common
+        if self.soup.config.get("recipe") == "greedy":
+            inputs["soup"] = self.soup  # what it took and what it left out is said in the report
         if self.judge_model:
             inputs["judge_model"] = self.judge_model
         for index, row in enumerate(rows):
             inputs |= {f"{index}:{role}": stage for role, stage in judged[row.name].items()}
-            if row.role in ("policy", "opponent", "control"):
+            if row.role in TRAINED:
                 inputs[f"{index}:align"] = row.model
         return self.plan.add("report", "report", identity, inputs, {"settings": settings})
 
@@ -358,16 +399,3 @@ def _optimiser(optimiser: Optimiser | None) -> dict[str, Any]:
     if optimiser is None:
         return {}
     return dict(vars(optimiser)) | {"schedule": optimiser.schedule.value, "betas": list(optimiser.betas)}
-
-
-def _existing(key: str, path: str) -> Path:
-    found = Path(path).expanduser()
-    if not found.is_file():
-        raise FileNotFoundError(
-            f"{key}: no file {path}; give a path that exists (JSON lines, gzipped or not, or Parquet)"
-        )
-    try:
-        FileTable(found).check()
-    except DataError as error:
-        raise DataError(f"{key}: {error}") from error
-    return found.absolute()

@@ -1,4 +1,4 @@
-"""Reports where people look for them: copies of artifacts under `experiments/`. Imports no torch."""
+"""Results where people look for them: copies of reports and landscapes in folders of their own. Imports no torch."""
 
 import shutil
 import time
@@ -7,29 +7,30 @@ from pathlib import Path
 
 from salsa.store.artifact import Artifact, Store
 from salsa.store.durability import sync
+from salsa.store.garbage import EXPERIMENT_DIGITS, RESULTS
 from salsa.store.inspection import set_aside
 from salsa.store.manifest import MANIFEST
 
-FOLDER = "experiments"
 EXPORT = "export"
 """What the temporary folders of exports are named after; no kind of stage."""
-COMPLETE = "experiment.json"
+COMPLETE = {"report": "experiment.json", "landscape": "landscape.json"}
+"""The main file of each kind of result."""
 POLL_SECONDS = 0.2
 
 
-def exported(report: Artifact, root: Path) -> Path:
-    """Return the folder where people look for a report."""
-    return root / FOLDER / report.fingerprint[:16]
+def exported(result: Artifact, root: Path) -> Path:
+    """Return the folder where people look for a result."""
+    return root / RESULTS[result.kind] / result.fingerprint[:EXPERIMENT_DIGITS]
 
 
-def export(report: Artifact, store: Store) -> Path:
-    """Copy a report out of the store to `experiments/<fingerprint>`, durably and in one step; return that folder."""
-    folder = exported(report, store.root)
-    if (folder / COMPLETE).is_file():
+def export(result: Artifact, store: Store) -> Path:
+    """Copy a result out of the store, durably and in one step, to `experiments/` or the like; return its folder."""
+    folder, complete = exported(result, store.root), COMPLETE[result.kind]
+    if (folder / complete).is_file():
         return folder
     # A temporary folder of the store: what a kill leaves of it is removed by the next run.
-    partial = store.temporary(EXPORT, report.fingerprint)
-    shutil.copytree(report.path, partial, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
+    partial = store.temporary(EXPORT, result.fingerprint)
+    shutil.copytree(result.path, partial, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
     for path in (*partial.rglob("*"), partial):
         sync(path)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -40,26 +41,26 @@ def export(report: Artifact, store: Store) -> Path:
         partial.rename(folder)
     except OSError:
         shutil.rmtree(partial)
-        if not (folder / COMPLETE).is_file():
+        if not (folder / complete).is_file():
             raise
     sync(folder.parent)
     return folder
 
 
-def sound_report(store: Store, fingerprint: str, say: Callable[[str], None]) -> Artifact | None:
-    """Return the report if it is in the store with the bytes that were published; set a damaged one aside."""
+def sound(store: Store, kind: str, fingerprint: str, say: Callable[[str], None]) -> Artifact | None:
+    """Return a result if it is in the store with the bytes that were published; set a damaged one aside."""
     while True:
-        report = store.find("report", fingerprint)
-        if report is None or not (damaged := report.verify()):
-            return report
+        result = store.find(kind, fingerprint)
+        if result is None or not (damaged := result.verify()):
+            return result
         try:
-            place = set_aside(store, report, damaged)
+            place = set_aside(store, result, damaged)
         except BlockingIOError:
             time.sleep(POLL_SECONDS)  # Another process sets it aside, or only looks at it.
             continue
         if place is not None:
-            shutil.rmtree(exported(report, store.root), ignore_errors=True)
-            say(f"the report is damaged and is made again; what is left of it: {place}")
+            shutil.rmtree(exported(result, store.root), ignore_errors=True)
+            say(f"the {kind} is damaged and is made again; what is left of it: {place}")
             return None
 
 

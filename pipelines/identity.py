@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.sources import UltraData
+from pipelines.sources import FilesData, UltraData
+from salsa.data.rows import DataError, FileTable
 from salsa.hub import Repository, commit, is_local
 
 Digest = Callable[[Path], str]
@@ -51,6 +52,44 @@ def of_sets(data: UltraData, digest: Digest) -> tuple[dict[str, Any], dict[str, 
             revision = commit(Repository("dataset", name, revision)) or revision
             identities[role], places[role] = {"name": name, "revision": revision}, [name, revision]
     return identities, places
+
+
+def of_data(data: FilesData | UltraData, digest: Digest) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return identity, inputs (none) and places of the stage that reads local files or sets.
+
+    Raises FileNotFoundError or DataError, which name the key and the file, where one is missing or empty.
+    """
+    shares = {
+        "max_malformed": data.max_malformed,
+        "train": data.split_train,
+        "judge": data.split_judge,
+        "validation": data.split_validation,
+    }
+    suites = {name: _existing(f"data.prompts.{name}", path) for name, path in data.prompts.items()}
+    config: dict[str, Any] = {"shares": shares, "suites": {name: digest(path) for name, path in suites.items()}}
+    places: dict[str, Any] = {"suites": {name: str(path) for name, path in suites.items()}}
+    if isinstance(data, FilesData):
+        for role in ("demonstrations", "preferences", "corpus"):
+            named = enumerate(getattr(data, role))
+            paths = [_existing(f"data.{role}[{index}]", path) for index, path in named]
+            config[role] = [digest(path) for path in paths]
+            places[role] = [str(path) for path in paths]
+    else:
+        config["sets"], places["sets"] = of_sets(data, digest)
+    return config, {}, places
+
+
+def _existing(key: str, path: str) -> Path:
+    found = Path(path).expanduser()
+    if not found.is_file():
+        raise FileNotFoundError(
+            f"{key}: no file {path}; give a path that exists (JSON lines, gzipped or not, or Parquet)"
+        )
+    try:
+        FileTable(found).check()
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from error
+    return found.absolute()
 
 
 def _folder(key: str, name: str) -> Path:

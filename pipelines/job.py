@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ from pipelines.configuration import Config, ConfigurationError
 from pipelines.display import Display
 from pipelines.ending import INTERRUPTED, TERMINATED, UNREAD, Terminated, terminable
 from pipelines.experiment import Experiment, build
-from pipelines.exports import export, sound_report
+from pipelines.exports import export, sound
 from pipelines.failure import SAME_FAILURES
 from pipelines.launchers import fail_at_exit, starts_again
 from pipelines.pool import Event, Pool, WorkerDied
@@ -170,22 +170,23 @@ def _run(cfg: DictConfig, console: Console) -> None:
     if config.plan or config.why is not None:
         _show_plan(config, experiment, store, console)
         return
-    report = sound_report(store, experiment.report.fingerprint, lambda text: console.print(escape(text)))
+    report, *others = _results(experiment, store, lambda text: console.print(escape(text)))
     computed = 0
-    if report is None:
+    if report is None or None in others:
         preflight.check(config)
         # Only a report that is written prints the settings; to resolve them takes longer than the plan.
         settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
         assert isinstance(settings, dict)
         experiment = _plan(config, {str(key): value for key, value in settings.items()}, store, console)
         computed = _compute(config, experiment, store, console)
-        report = store.find("report", experiment.report.fingerprint)
+        report, *others = _results(experiment, store, None)
     elif not _multirun():
         console.print(f"[dim]·[/] {_stored(experiment, store)}")
     if report is None:
         raise JobFailed("the experiment did not reach its report")
     store.clean_temporary()
     folder = export(report, store)
+    landscapes = [export(landscape, store) for landscape in others if landscape is not None]
     _leave_result(folder)
     seconds = time.monotonic() - started
     if _multirun():
@@ -195,7 +196,17 @@ def _run(cfg: DictConfig, console: Console) -> None:
         )
         return
     _show(report, folder, console)
+    for landscape in landscapes:
+        _show_landscape(landscape, console)
     _say_how_it_went(config, computed, experiment, console, seconds)
+
+
+def _results(experiment: Experiment, store: Store, say: Callable[[str], None] | None) -> list[Artifact | None]:
+    """Return the report, and the landscape if one is asked for; None for what is not in the store, or damaged there."""
+    stages = [stage for stage in (experiment.report, experiment.landscape) if stage is not None]
+    if say is None:
+        return [store.find(stage.kind, stage.fingerprint) for stage in stages]
+    return [sound(store, stage.kind, stage.fingerprint, say) for stage in stages]
 
 
 def _stored(experiment: Experiment, store: Store) -> str:
@@ -303,6 +314,16 @@ def _show(report: Artifact, folder: Path, console: Console) -> None:
 
     tables.show(report.json("experiment.json"), console)
     console.print(f"tables, curves, samples, one page: [bold]{escape(str(_relative(folder)))}[/]")
+
+
+def _show_landscape(folder: Path, console: Console) -> None:
+    landscape = json.loads((folder / "landscape.json").read_text(encoding="utf-8"))
+    console.print("[bold]Landscape[/]")
+    for shape in ("line", "plane"):
+        for key, verdict in (landscape[shape] or {"verdicts": {}})["verdicts"].items():
+            label = landscape["quantities"][key]["label"]
+            console.print(f"· {shape}, {escape(label)}: {escape(verdict)}", soft_wrap=True)
+    console.print(f"figures, tables: [bold]{escape(str(_relative(folder)))}[/]")
 
 
 def _say_how_it_went(config: Config, computed: int, experiment: Experiment, console: Console, seconds: float) -> None:

@@ -21,6 +21,8 @@ VERSIONS = {
     "judge": 1,
     "anchors": 2,
     "tax": 1,
+    "point": 1,
+    "landscape": 1,
     "report": 1,
 }
 """Version of each kind of stage: raised when the stage's output changes for the same configuration and inputs."""

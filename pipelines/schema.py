@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipelines.arm import Align, Rewards
 from pipelines.choices import JudgeName, Origin, Reference
 from pipelines.configuration import Config, ConfigurationError, accept, check_all, require
+from pipelines.recipe import SCHEMAS
 from pipelines.rules import merged
 from pipelines.sources import FilesData, UltraData, ZooData
 from salsa.data.suites import OWN_SUITES, ULTRA_SUITES, name_problem
@@ -28,6 +29,8 @@ def register() -> None:
     store.store(group="schema", name="zoo", node=ZooData)
     store.store(group="schema", name="files", node=_with_named_suites(FilesData))
     store.store(group="schema", name="ultra", node=_with_named_suites(UltraData))
+    for recipe, soup in SCHEMAS.items():
+        store.store(group="schema", name=f"soup_{recipe}", node=soup)
 
 
 def _with_named_suites(data: type[FilesData | UltraData]) -> DictConfig:
@@ -130,6 +133,19 @@ def _check_lora(config: Config) -> None:
     """Check that no reference is an average of adapters: the average of factors is not that of the models."""
     if config.lora.rank == 0:
         return
+    require(
+        "base" not in config.landscape.models,
+        "landscape.models",
+        config.landscape.models,
+        f"with lora.rank={config.lora.rank} models are adapters, and the base is none; name other models",
+    )
+    require(
+        not getattr(config.soup, "any_sum", False),
+        "soup.any_sum",
+        True,
+        f"with lora.rank={config.lora.rank} a soup is one adapter over the whole base, so its weights sum to 1; use "
+        "soup=task_arithmetic to scale what the adapters change",
+    )
     rates = {Reference.ema: "ema_rate", Reference.sync: "sync_rate"}
     for at, arm in config.arms().items():
         key = rates.get(arm.reference)
@@ -169,7 +185,10 @@ def _check_suites(config: Config) -> None:
                 )
         known = (*made, *data.prompts)
         fix = "choose among these (suite=files takes heldout), or give its file: data.prompts.{name}=questions.jsonl"
-    for name in config.suite.names:
+    asked = dict.fromkeys(config.suite.names, "suite.names")
+    if config.landscape.models:
+        asked.setdefault(config.landscape.suite, "landscape.suite")
+    for name, key in asked.items():
         if name not in known:
             there_are = f"the data have {', '.join(known)}"
-            raise ConfigurationError(f"suite.names: no suite {name!r}; {there_are}; {fix.format(name=name)}")
+            raise ConfigurationError(f"{key}: no suite {name!r}; {there_are}; {fix.format(name=name)}")

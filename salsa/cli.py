@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, Protocol
 
-COMMANDS = {"store": "salsa.store.command", "sweep": "salsa.report.sweep.command"}
+COMMANDS = {
+    "soup": "salsa.soup.command",
+    "store": "salsa.store.command",
+    "sweep": "salsa.report.sweep.command",
+}
 """Each command and the module that knows it. All are imported for `--help`: they import what takes long in `run`."""
 
 

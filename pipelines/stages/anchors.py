@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipelines.device import place
+from pipelines.replies import first_turn
 from pipelines.scoring import Answers, GoldJudge, Scorer, load_judge, load_scorer
 from pipelines.stages.align import TRACE
 from pipelines.stages.respond import RESPONSES
@@ -48,7 +49,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     suite = work.source.suite("validation", work.config["prompts"])
     generation = work.config["generation"]
     kept = fit_prompts(tokenizer, suite, generation["context"], generation["max_new_tokens"]).kept
-    prompts = [Prompt(p.id, p.questions[:1], p.context, p.cluster, query=_first_turn(p.query)) for p in kept]
+    prompts = [first_turn(prompt) for prompt in kept]
     clusters = [prompt.cluster or prompt.id for prompt in prompts]
     anchors = {
         role.removeprefix("anchor_"): place(load_causal(artifact.path), work.execution)
@@ -149,9 +150,3 @@ def _scores(
         "length": float(np.mean([len(ids) for ids in answers.reply_ids])),
         "unfinished": 1 - float(answers.ended.double().mean()),
     }
-
-
-def _first_turn(query: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if query is None:
-        return None
-    return {key: value[:1] if key == "turns" else value for key, value in query.items()}

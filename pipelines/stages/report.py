@@ -7,6 +7,7 @@ import numpy as np
 
 from pipelines.stages.anchors import ANCHORS
 from pipelines.stages.judge import SCORES
+from pipelines.stages.soup import SELECTION, told
 from pipelines.stages.tax import TAX
 from pipelines.work import Work
 from salsa.evaluation.calibration import rightly_ordered
@@ -53,6 +54,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         level=config["level"],
     )
     experiment["warnings"] += _warnings(work)
+    if "soup" in work.inputs:
+        experiment["note"] += f" Soup, {told(work.inputs['soup'].json(SELECTION))}."
     schema.write(work.folder / "experiment.json", experiment)
     (work.folder / "table.md").write_text(tables.markdown(experiment), encoding="utf-8")
     (work.folder / "table.csv").write_text(tables.to_csv(experiment), encoding="utf-8")
@@ -78,7 +81,8 @@ def _send(work: Work, experiment: dict[str, Any], drawn: Any) -> None:
 def _heading(work: Work) -> Heading:
     config = work.config
     judge, unit = JUDGES[config["judge"]]
-    title = f"SALSA against PPO: {config['model']}, {config['scale']}, alpha {config['alpha']:g}"
+    soup = f"alpha {config['alpha']:g}" if "alpha" in config else config["soup"]
+    title = f"SALSA against PPO: {config['model']}, {config['scale']}, {soup}"
     return Heading(
         fingerprint=work.stage.fingerprint,
         title=title,

@@ -45,6 +45,10 @@ class Source(Protocol):
         """Return the first `count` prompts of a suite, in its fixed order."""
         ...
 
+    def heldout_demonstrations(self, count: int) -> list[tuple[Conversation, str]]:
+        """Return up to `count` fixed conversations that no stage trains on, each with its cluster of questions."""
+        ...
+
     def recall_probes(self) -> list[tuple[str, str]]:
         """Return (beginning of a sentence, right next word) pairs; empty where no facts are known."""
         ...

@@ -10,10 +10,10 @@ from salsa.store.leftovers import Leftover
 from salsa.store.lineage import Lineage
 from salsa.store.selection import described
 
-RESULT = "report"
-EXPERIMENTS = "experiments"
+RESULTS = {"report": "experiments", "landscape": "landscapes"}
+"""Kinds that are kept for their own sake, and the folder to which each is copied for people."""
 EXPERIMENT_DIGITS = 16
-"""Digits of a report's fingerprint that name the folder in `experiments/` to which it is copied."""
+"""Digits of a result's fingerprint that name the folder to which it is copied."""
 
 
 class GarbageError(RuntimeError):
@@ -42,15 +42,16 @@ def kept_results(
 ) -> dict[str, str]:
     """Return the artifacts that are kept for their own sake, by fingerprint, and why.
 
-    These are the reports whose copy in `experiments/` is still there, the chosen ones, and those published after a
-    time (in seconds since 1970).
+    These are the results whose copy in `experiments/` or `landscapes/` is still there, the chosen ones, and those
+    published after a time (in seconds since 1970).
     """
     roots = {}
     for identity, artifact in lineage.artifacts.items():
         if published_after is not None and identity not in lineage.unreadable and artifact.published > published_after:
             roots[identity] = "it is new"
-        if artifact.kind == RESULT and (store.root / EXPERIMENTS / identity[:EXPERIMENT_DIGITS]).is_dir():
-            roots[identity] = f"{EXPERIMENTS}/{identity[:EXPERIMENT_DIGITS]} is there"
+        folder = RESULTS.get(artifact.kind)
+        if folder is not None and (store.root / folder / identity[:EXPERIMENT_DIGITS]).is_dir():
+            roots[identity] = f"{folder}/{identity[:EXPERIMENT_DIGITS]} is there"
     return roots | dict.fromkeys(chosen, "it was named")
 
 
@@ -88,7 +89,7 @@ def check_removable(garbage: Garbage) -> None:
     """Raise `GarbageError` if removing now would be a mistake: nothing would be kept, or somebody is at work."""
     if garbage.removed and not garbage.kept:
         raise GarbageError(
-            f"no result is kept: no {RESULT} has a folder in {EXPERIMENTS}/, and all {len(garbage.removed)} artifacts "
+            f"no result is kept: no report has a folder in {RESULTS['report']}/, and all {len(garbage.removed)} artifacts "
             "would go; name what to keep with --keep or --keep-newer-than, or delete the outputs folder yourself"
         )
     if garbage.removed and garbage.running:

@@ -17,6 +17,8 @@ from tests.end_to_end.test_zoo import ROOT, SMALL, experiments
 
 pytestmark = pytest.mark.slow
 ARGUMENTS = [*SMALL, "lora.rank=4", "~controls", "suite.names=[single]", "logger=none", "compute.workers=0"]
+ARGUMENTS += ["landscape=line", "landscape.intervals=2", "landscape.beyond=0"]
+ARGUMENTS += ["landscape.prompts=8", "landscape.documents=6"]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,16 @@ def test_the_policy_starts_as_its_sft_model(outputs: Path) -> None:
         assert experiment["curves"][arm][0]["kl"]["SFT1"]["k3"] == pytest.approx(0, abs=1e-6)
         assert experiment["curves"][arm][0]["kl"]["SFT1"]["k1"] == pytest.approx(0, abs=1e-4)
     assert experiment["curves"]["SALSA"][0]["kl"]["soup"]["k3"] > 0
+
+
+def test_adapters_have_a_landscape(outputs: Path) -> None:
+    (path,) = outputs.glob("landscapes/*/landscape.json")
+    drawn = json.loads(path.read_text())
+    ends = [point["values"]["judge"]["value"] for point in drawn["line"]["points"]]
+    assert len(ends) == 3
+    assert {row["name"] for row in drawn["others"]} == {"PPO", "SALSA"}
+    assert drawn["geometry"]["names"] == ["SFT1", "SFT2", "PPO", "SALSA"]
+    assert drawn["replies"] == 8
 
 
 def test_a_policy_leaves_the_store_as_a_full_model(outputs: Path, tmp_path: Path) -> None:

@@ -104,6 +104,30 @@ def test_a_model_is_at_no_distance_from_itself(first: tuple[Path, str]) -> None:
     assert start["soup"]["k3"] > 0
 
 
+def test_a_landscape_adds_points_to_a_stored_experiment_and_a_finer_one_only_the_new_ones(
+    first: tuple[Path, str],
+) -> None:
+    outputs, _ = first
+    line = (f"outputs.dir={outputs}", "logger=wandb", "landscape=line", "landscape.beyond=0", "landscape.prompts=8")
+    coarse = command(*line, "landscape.intervals=2", "landscape.documents=6").stdout
+    assert "line, gold reward: " in coarse
+    assert computed(coarse) == 3 + 4 + 1  # points of the line, one a policy, the landscape itself
+    finer = command(*line, "landscape.intervals=4", "landscape.documents=6").stdout
+    assert computed(finer) == 2 + 1
+    assert computed(command(*line, "landscape.intervals=4", "landscape.documents=6").stdout) == 0
+    drawn = [json.loads(path.read_text()) for path in outputs.glob("landscapes/*/landscape.json")]
+    few, many = sorted(([(p["weights"][1], p["values"]) for p in each["line"]["points"]] for each in drawn), key=len)
+    assert [alpha for alpha, _ in many] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [values["judge"]["value"] for _, values in few] == [values["judge"]["value"] for _, values in many[::2]]
+    assert len(experiments(outputs)) == 1
+
+
+def computed(printed: str) -> int:
+    found = re.search(r"(\d+) stages computed", printed)
+    assert found, printed
+    return int(found[1])
+
+
 def test_the_second_run_finds_everything_and_imports_no_torch(first: tuple[Path, str]) -> None:
     code = (
         "import runpy, sys; sys.argv = ['run.py', *sys.argv[1:]]\n"

@@ -3,6 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from pipelines.configuration import ConfigurationError
 from pipelines.experiment import Experiment, build
 from pipelines.plan import Plan, Stage
 from tests.pipelines.compose import CONF, experiment
@@ -66,6 +69,75 @@ def test_alpha_zero_is_ppo_and_alpha_one_is_the_other_model() -> None:
     models = {row.name: row.model.fingerprint for row in one.rows}
     assert models["SALSA"] == models["ref SFT2"]
     assert models["soup"] == models["SFT2"]
+
+
+def soup_of(*overrides: str) -> Stage:
+    return next(row.model for row in experiment(*overrides).rows if row.name == "soup")
+
+
+def test_recipes_of_one_model_are_one_artifact() -> None:
+    line = soup_of()
+    assert soup_of("soup=uniform", "soup.ingredients=2") == line
+    assert soup_of("soup=weighted", "soup.weights=[.5,.5]") == line
+    assert soup_of("soup=weighted", "soup.weights=[.5,.5,0]") == line
+    assert soup_of("soup=liti", "soup.merge=uniform", "soup.eta=1") == line
+    assert soup_of("soup=task_arithmetic", "soup.scales=[.5,.5]") == line
+    assert soup_of("soup=task_arithmetic", "soup.scales=[0,1]").name == "sft_2"
+    assert soup_of("soup=uniform", "soup.ingredients=1").name == "sft_1"
+    assert soup_of("soup=liti", "soup.merge=uniform", "soup.eta=0").name == "base"
+
+
+def test_a_soup_has_as_many_ingredients_as_its_recipe_asks_for() -> None:
+    built = experiment("soup=uniform", "soup.ingredients=4")
+    assert [row.name for row in built.rows[:5]] == ["SFT1", "SFT2", "SFT3", "SFT4", "soup"]
+    weights = soup_of("soup=uniform", "soup.ingredients=4").config["weights"]
+    assert weights == [0.25] * 4
+    shared = {stage.name: stage.fingerprint for stage in experiment().plan}
+    assert all(
+        shared.get(stage.name, stage.fingerprint) == stage.fingerprint for stage in built.plan if stage.kind == "sft"
+    )
+
+
+def test_a_greedy_soup_by_reward_needs_the_reward_model_and_one_by_loss_does_not() -> None:
+    assert "reward" in soup_of("soup=greedy", "soup.by=reward").inputs
+    assert "reward" not in soup_of("soup=greedy").inputs
+
+
+def points(*overrides: str) -> set[str]:
+    return {stage.fingerprint for stage in experiment(*overrides).plan if stage.kind == "point"}
+
+
+def test_a_finer_or_wider_landscape_only_adds_points() -> None:
+    line = points("landscape=line")
+    assert line < points("landscape=line", "landscape.intervals=20")
+    assert line < points("landscape=line", "landscape.beyond=1")
+    plane = points("landscape=plane")
+    assert line < plane < points("landscape=plane", "landscape.plane_intervals=8")
+
+
+def test_a_landscape_leaves_the_experiment_alone() -> None:
+    assert changed("landscape=plane") == set()
+    assert experiment("landscape=plane").report == experiment().report
+
+
+def test_points_of_a_line_are_those_of_an_edge_of_the_plane() -> None:
+    plane = experiment("landscape=plane", "landscape.intervals=4")
+    names = [stage.name for stage in plane.plan if stage.kind == "point"]
+    assert len(names) == len(set(names))
+    assert plane.landscape is not None
+    edges = [row for row in plane.landscape.config["plane"] if row["weights"][2] == 0]
+    line = {tuple(row["weights"]): row["point"] for row in plane.landscape.config["line"]}
+    assert all(line[tuple(row["weights"][:2])] == row["point"] for row in edges)
+
+
+def test_a_landscape_runs_through_any_models_and_names_those_there_are() -> None:
+    built = experiment("landscape=line", "landscape.models=[opponent,policy]", "landscape.policies=false")
+    assert built.landscape is not None
+    assert built.landscape.config["models"] == ["PPO", "SALSA"]
+    with pytest.raises(
+        ConfigurationError, match=r"there are sft_1, sft_2, \.\.\., base, soup, opponent, policy, other"
+    ):
+        experiment("landscape=line", "landscape.models=[sft_1,nobody]")
 
 
 def test_the_same_stage_is_planned_once() -> None:

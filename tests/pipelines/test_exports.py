@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.exports import export, exported, sound_report
+from pipelines.exports import export, exported, sound
 from salsa.store.artifact import Artifact, Store
 from salsa.store.lock import StageLock
 
@@ -46,10 +46,10 @@ def test_a_folder_without_its_main_file_is_moved_away_and_kept(report: Artifact,
 def test_a_damaged_report_is_set_aside_with_its_copy(report: Artifact, tmp_path: Path) -> None:
     store = Store(tmp_path)
     said: list[str] = []
-    assert sound_report(store, FINGERPRINT, said.append) == report
+    assert sound(store, "report", FINGERPRINT, said.append) == report
     export(report, store)
     (report.path / "table.md").write_text("tabel")
-    assert sound_report(store, FINGERPRINT, said.append) is None
+    assert sound(store, "report", FINGERPRINT, said.append) is None
     assert store.find("report", FINGERPRINT) is None
     assert not exported(report, tmp_path).exists()
     (place,) = (path for path in (tmp_path / "broken").iterdir() if path.is_dir())
@@ -71,5 +71,5 @@ def test_a_damaged_report_is_never_shown_while_somebody_else_holds_it(
         lock.release()
 
     monkeypatch.setattr("pipelines.exports.time.sleep", released)
-    assert sound_report(store, FINGERPRINT, lambda text: None) is None
+    assert sound(store, "report", FINGERPRINT, lambda text: None) is None
     assert len(waited) == 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines import scoring
+from pipelines import replies, scoring
 from pipelines.replies import SampledReply
 from pipelines.scoring import TokenReader
 from pipelines.stages import anchors, report, respond, reward, soup
@@ -92,7 +92,8 @@ def test_published_weights_in_half_precision_are_a_base_too(models: list[Path], 
     halves = {name: tensor.bfloat16() for name, tensor in tensors.items()}
     save_file(halves, published / "model.safetensors", metadata={"format": "pt"})
     write_pointer(tmp_path / "base", str(published))
-    exact, rounded = (souped(tmp_path, base, *models[1:])[1] for base in (models[0], tmp_path / "base"))
+    exact = souped(tmp_path / "exact", models[0], *models[1:])[1]
+    rounded = souped(tmp_path / "rounded", tmp_path / "base", *models[1:])[1]
     assert rounded["norms"] == pytest.approx(exact["norms"], rel=1e-2)
     assert rounded["distance"] == exact["distance"]
 
@@ -118,7 +119,7 @@ def test_control_tokens_are_kept_for_the_judge_and_left_out_of_the_conversation(
         asked.append(given[3])
         return [SampledReply([7], "the fox is red .", "the fox <guide> is red .", True) for _ in given[3]]
 
-    monkeypatch.setattr(respond, "sample_replies", sample)
+    monkeypatch.setattr(replies, "sample_replies", sample)
     stage = planned("respond SFT1: two_turn", "suite.prompts=3", "suite.names=[two_turn]")
     done = work(stage, {"model": models[1]}, tmp_path)
     respond.run(done)

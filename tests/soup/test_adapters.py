@@ -3,7 +3,6 @@
 import itertools
 import json
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,11 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from salsa.models.adapters import SharedBase, merge
 from salsa.models.factors import Adapter, Factors, read_adapter
-from salsa.models.families import load_causal, load_tokenizer, save
+from salsa.models.families import load_causal, load_scalar, load_tokenizer, save
 from salsa.models.lora import LINEAR_LAYERS
-from salsa.models.source import write_pointer
-from salsa.soup.adapters import adapter_vectors, average_adapters, soup_of
-from salsa.soup.average import SoupError, average, task_vectors
+from salsa.models.source import UnavailableModelError, write_pointer
+from salsa.soup.adapters import average_adapters, blend_adapters, soup_of
+from salsa.soup.average import average, combine
+from salsa.soup.checkpoint import SoupError
+from salsa.soup.recipes import liti, over_base, slerp, task_arithmetic, uniform
 from tests.models.adapted import adapter_folder
 from tests.models.tiny import ARCHITECTURES, causal, tokenizer
 
@@ -153,18 +154,156 @@ def test_a_soup_of_soups_is_a_soup(folders, tmp_path):
         torch.testing.assert_close(nested[name], tensor, atol=1e-6, rtol=0)
 
 
-def test_geometry_is_that_of_the_full_models(folders, base, tmp_path):
-    full = []
+def full_models(folders, tmp_path):
+    """Write the models that adapters make of their base."""
+    merged = []
     for number, folder in enumerate(folders):
-        full.append(tmp_path / f"full {number}")
-        save(load_causal(folder), load_tokenizer(folder), full[-1])
-    found, expected = adapter_vectors(folders), task_vectors(base, full)
-    for field in ("norms", "cosines", "distances"):
-        np.testing.assert_allclose(getattr(found, field), getattr(expected, field), rtol=1e-5, atol=1e-6)
+        merged.append(tmp_path / f"full {number}")
+        save(load_causal(folder), load_tokenizer(folder), merged[-1])
+    return merged
 
 
-def test_a_copy_is_at_no_distance(folders):
-    assert adapter_vectors([folders[0], folders[0]]).distances[0][1] == 0.0
+class TestBlends:
+    """Coefficients of their own for each layer."""
+
+    @pytest.mark.parametrize("count", [1, 2, 3])
+    def test_slerp_is_that_of_the_full_models(self, base, folders, tmp_path, count):
+        third = adapter_folder(tmp_path / "sft 2", base, load_causal(base), 2, tokenizer(), rank=1, alpha=2.0)
+        chosen = [*folders, third][:count]
+        coefficients = slerp(base, chosen, 0.3)
+        blend_adapters(chosen, lambda name: coefficients(name)[:-1], tmp_path / "soup", "../base")
+        full = full_models(chosen, tmp_path)
+        combine([*full, base], slerp(base, full, 0.3), tmp_path / "expected")
+        expected = load_causal(tmp_path / "expected").state_dict()
+        for name, tensor in load_causal(tmp_path / "soup").state_dict().items():
+            torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=0)
+        assert slerp(None, chosen, 0.3)("model.layers.1.mlp.down_proj") == coefficients("model.layers.1.mlp.down_proj")
+
+    def test_a_layer_that_one_leaves_alone_is_on_the_line(self, base, folders):
+        coefficients = slerp(base, folders)
+        assert coefficients("model.layers.0.self_attn.v_proj") == pytest.approx([0.5, 0.5, 0.0], abs=1e-12)
+        assert sum(coefficients("model.layers.0.self_attn.q_proj")[:-1]) > 1.2
+
+    @pytest.mark.parametrize("scales", [[0.6, 0.6], [1.5, -2.0], [0.0, 0.7]])
+    def test_task_arithmetic_scales_the_changes(self, base, folders, tmp_path, scales):
+        weights = task_arithmetic(scales)
+        blend_adapters(folders, lambda name: weights[:-1], tmp_path / "soup", "../base")
+        combine([*full_models(folders, tmp_path), base], lambda name: weights, tmp_path / "expected")
+        expected = load_causal(tmp_path / "expected").state_dict()
+        for name, tensor in load_causal(tmp_path / "soup").state_dict().items():
+            torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=0)
+
+    def test_liti_ends_at_the_base_and_at_the_merge(self, base, folders, tmp_path):
+        merge = over_base(uniform(2))
+        for eta in (0.0, 0.5, 1.0):
+            weights = liti(merge, eta)
+            blend_adapters(folders, lambda name, weights=weights: weights[:-1], tmp_path / f"at {eta}", "../base")
+        average_adapters(folders, uniform(2), tmp_path / "merge", "../base")
+        whole, half, nothing = (load_causal(tmp_path / f"at {eta}").state_dict() for eta in (1.0, 0.5, 0.0))
+        start, end = load_causal(base).state_dict(), load_causal(tmp_path / "merge").state_dict()
+        for name, tensor in start.items():
+            assert torch.equal(nothing[name], tensor)
+            assert torch.equal(whole[name], end[name])
+            torch.testing.assert_close(half[name], (tensor + end[name]) / 2, atol=1e-6, rtol=0)
+        ids = torch.tensor([[1, 5, 7]])
+        peft = PeftModel.from_pretrained(load_causal(base), str(tmp_path / "at 0.0"))
+        assert torch.equal(peft(input_ids=ids).logits, load_causal(base)(ids).logits)
+
+    def test_an_average_is_the_blend_with_the_same_coefficients_everywhere(self, folders, tmp_path):
+        average_adapters(folders, [0.3, 0.7], tmp_path / "average", "../base")
+        blend_adapters(folders, lambda name: [0.3, 0.7], tmp_path / "blend", "../base")
+        for name in ("adapter_model.safetensors", "adapter_config.json"):
+            assert (tmp_path / "average" / name).read_bytes() == (tmp_path / "blend" / name).read_bytes()
+
+    def test_each_layer_is_asked_for_by_its_name(self, folders, tmp_path):
+        asked = []
+
+        def only_the_first_block(name):
+            asked.append(name)
+            return [1.0, 0.0] if ".layers.0." in name else [0.0, 0.0]
+
+        blend_adapters(folders, only_the_first_block, tmp_path / "soup", "../base")
+        first, found = (read_adapter(folder).layers for folder in (folders[0], tmp_path / "soup"))
+        assert set(asked) == set(first)
+        assert set(found) == {name for name in first if ".layers.0." in name}
+        assert all(torch.equal(found[name].change(), first[name].change()) for name in found)
+
+    @pytest.mark.parametrize("given", [[0.5], [0.5, 0.25, 0.25], [0.5, float("nan")]])
+    def test_coefficients_that_do_not_fit_are_refused(self, folders, tmp_path, given):
+        with pytest.raises(SoupError, match=r"down_proj needs a finite coefficient for each of 2 adapters, got \["):
+            blend_adapters(folders, lambda name: given, tmp_path / "soup", "../base")
+
+    def test_full_models_are_not_blended_with_adapters(self, base, folders, tmp_path):
+        with pytest.raises(SoupError, match="base holds no adapter; a soup is made of adapters only or of full"):
+            blend_adapters([folders[0], base], lambda name: [0.5, 0.5], tmp_path / "soup", "../base")
+
+
+class TestRewardModels:
+    """WARM: reward models averaged, trunk and head."""
+
+    @pytest.fixture
+    def rewards(self, base, tmp_path):
+        made = []
+        for seed in range(3):
+            folder = tmp_path / f"reward {seed}"
+            start = adapter_folder(tmp_path / f"start {seed}", base, load_causal(base), seed, rank=2)
+            head = torch.randn(1, 16, generator=torch.Generator().manual_seed(seed))
+            save(SharedBase(load_causal(base)).load("reward", start).give_head(head), tokenizer(), folder, "../base")
+            made.append(folder)
+        return made
+
+    @pytest.mark.parametrize("weights", [uniform(3), [0.5, 0.75, -0.25]])
+    def test_the_soup_is_the_average_of_the_full_reward_models(self, rewards, tmp_path, weights):
+        average_adapters(rewards, weights, tmp_path / "soup", "../base")
+        full = []
+        for number, folder in enumerate(rewards):
+            full.append(tmp_path / f"full {number}")
+            save(load_scalar(folder), load_tokenizer(folder), full[-1])
+        average(full, weights, tmp_path / "average")
+        found, expected = (load_scalar(tmp_path / name) for name in ("soup", "average"))
+        for name, tensor in expected.state_dict().items():
+            torch.testing.assert_close(found.state_dict()[name], tensor, atol=1e-5, rtol=0)
+
+    def test_on_one_trunk_it_scores_with_the_mean_of_the_heads(self, base, tmp_path):
+        start = adapter_folder(tmp_path / "start", base, load_causal(base), 0, rank=2)
+        folders = []
+        for seed in range(2):
+            head = torch.randn(1, 16, generator=torch.Generator().manual_seed(seed))
+            folders.append(tmp_path / f"reward {seed}")
+            view = SharedBase(load_causal(base)).load("reward", start).give_head(head)
+            save(view, tokenizer(), folders[-1], "../base")
+        average_adapters(folders, uniform(2), tmp_path / "soup", "../base")
+        ids = torch.tensor([[1, 5, 7, 3, 2]])
+        one, two, soup = (load_scalar(folder)(ids).logits for folder in (*folders, tmp_path / "soup"))
+        torch.testing.assert_close(soup, (one + two) / 2, atol=1e-5, rtol=1e-4)
+
+    def test_of_copies_it_scores_as_the_model(self, rewards, tmp_path):
+        average_adapters([rewards[0]] * 3, uniform(3), tmp_path / "soup", "../base")
+        ids = torch.tensor([[1, 5, 7, 3, 2]])
+        found, expected = (load_scalar(folder)(ids).logits for folder in (tmp_path / "soup", rewards[0]))
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+    def test_slerp_turns_their_layers_and_averages_their_heads(self, base, rewards, tmp_path):
+        coefficients = slerp(base, rewards)
+        blend_adapters(rewards, lambda name: coefficients(name)[:-1], tmp_path / "soup", "../base")
+        heads = [read_adapter(folder).head for folder in rewards]
+        torch.testing.assert_close(read_adapter(tmp_path / "soup").head, sum(heads) / 3)
+
+    def test_heads_have_no_base_to_make_up_for_a_sum_that_is_not_one(self, rewards, tmp_path):
+        with pytest.raises(SoupError, match=r"heads of reward models must sum to 1, got .* \(sum 1\.8\)"):
+            blend_adapters(rewards, lambda name: [0.6, 0.6, 0.6], tmp_path / "soup", "../base")
+
+    def test_a_head_that_is_not_finite_is_named(self, rewards, tmp_path):
+        path = rewards[1] / "adapter_model.safetensors"
+        tensors = load_file(path)
+        tensors["base_model.model.score.weight"][0, 0] = float("inf")
+        save_file(tensors, path, metadata={"format": "pt"})
+        with pytest.raises(SoupError, match=r"the head in .*reward 1 holds NaN or infinity"):
+            average_adapters(rewards, uniform(3), tmp_path / "soup", "../base")
+
+    def test_a_language_model_among_them_is_refused(self, folders, rewards, tmp_path):
+        with pytest.raises(SoupError, match="1 of 2 adapters are those of reward models"):
+            average_adapters([folders[0], rewards[0]], [0.5, 0.5], tmp_path / "soup", "../base")
 
 
 class TestRefusals:
@@ -173,8 +312,30 @@ class TestRefusals:
         odd = adapter_folder(tmp_path / "odd", tmp_path / "other", causal(seed=5), 1, tokenizer())
         with pytest.raises(SoupError, match=r"are over different bases, .*base and .*other"):
             average_adapters([folders[0], odd], [0.5, 0.5], tmp_path / "soup", "../base")
-        with pytest.raises(SoupError, match="are over different bases"):
-            adapter_vectors([folders[0], odd])
+
+    def test_a_base_on_the_hub_is_known_by_its_name(self, base, folders, tmp_path):
+        """Published adapters name it so, and it need not be on this machine."""
+
+        def rename(folder, name):
+            path = folder / "adapter_config.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": name}))
+
+        expected, soup = tmp_path / "expected", tmp_path / "soup"
+        average_adapters(folders, [0.5, 0.5], expected, "../base")
+        rename(folders[0], "owner/model")
+        with pytest.raises(SoupError, match=r"are over different bases, owner/model and .*base;"):
+            average_adapters(folders, [0.5, 0.5], soup, "owner/model")
+        rename(folders[1], "owner/model")
+        average_adapters(folders, [0.5, 0.5], soup, "owner/model")
+        weights = "adapter_model.safetensors"
+        assert (soup / weights).read_bytes() == (expected / weights).read_bytes()
+        assert json.loads((soup / "adapter_config.json").read_text())["base_model_name_or_path"] == "owner/model"
+
+    def test_a_base_that_is_gone_is_an_error(self, folders, tmp_path):
+        path = folders[1] / "adapter_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "../gone"}))
+        with pytest.raises(UnavailableModelError, match=r"there is no base model .*gone"):
+            average_adapters(folders, [0.5, 0.5], tmp_path / "soup", "../base")
 
     def test_a_copy_of_the_base_at_another_place_is_the_same_base(self, base, folders, tmp_path):
         write_pointer(tmp_path / "pointer", str(base))
@@ -198,12 +359,6 @@ class TestRefusals:
         save_file(tensors, path, metadata={"format": "pt"})
         with pytest.raises(SoupError, match=r"sft 1 hold NaN or infinity"):
             average_adapters(folders, [0.5, 0.5], tmp_path / "soup", "../base")
-
-    def test_a_reward_model(self, base, folders, tmp_path):
-        view = SharedBase(causal()).load("reward", folders[0]).give_head(torch.ones(1, 16))
-        save(view, tokenizer(), tmp_path / "reward", base="../base")
-        with pytest.raises(SoupError, match="adapter of a reward model"):
-            average_adapters([folders[0], tmp_path / "reward"], [0.5, 0.5], tmp_path / "soup", "../base")
 
     def test_layers_of_different_sizes(self):
         one, two = (Adapter({"x": Factors(torch.ones(1, n), torch.ones(2, 1), 1.0)}, ("x",)) for n in (3, 4))

@@ -1,40 +1,40 @@
+"""Weighted sums of models: their laws, their rounding, and what they mean for policies and rewards."""
+
 import json
-import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
 
-from salsa.models.families import load_causal, load_tokenizer, save
-from salsa.models.source import write_pointer
-from salsa.soup.average import SoupError, average, task_vectors
-from tests.models.tiny import ARCHITECTURES, CHAT_TEMPLATE, causal, tokenizer
+from salsa.models.families import save
+from salsa.models.heads import reward_from_causal
+from salsa.soup import average as module
+from salsa.soup.average import SoupError, average, combine
+from tests.models.tiny import causal, tokenizer
+from tests.soup.models import content_of, random_tensors, toys, weights_bytes
+from tests.soup.toys import toy, weights_of
 
-
-def toy(folder, **tensors):
-    """A model folder that holds nothing but tensors."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text("{}")
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+WEIGHTS = st.integers(2, 6).flatmap(
+    lambda count: st.lists(st.floats(-2, 2, allow_subnormal=False), min_size=count - 1, max_size=count - 1)
+).map(lambda rest: [*rest, 1 - sum(rest)])  # fmt: skip
 
 
-def weights_of(folder):
-    return load_file(folder / "model.safetensors")
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    folders = []
+    for seed in range(3):
+        folders.append(tmp_path_factory.mktemp("originals") / f"model {seed}")
+        save(causal(seed=seed), tokenizer(), folders[-1])
+    return folders
 
 
 @pytest.fixture
-def models(tmp_path):
-    folders = []
-    for seed in range(3):
-        folder = tmp_path / f"model {seed}"
-        save(causal(seed=seed), tokenizer(), folder)
-        folders.append(folder)
-    return folders
+def models(originals, tmp_path):
+    return [Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in originals]
 
 
 @pytest.fixture
@@ -42,218 +42,221 @@ def out(tmp_path):
     return tmp_path / "soup"
 
 
-def test_a_soup_is_the_weighted_mean_of_its_ingredients(models, out):
-    average(models, [0.2, 0.3, 0.5], out)
-    first, second, third = (weights_of(folder) for folder in models)
-    for name, mixed in weights_of(out).items():
-        torch.testing.assert_close(mixed, 0.2 * first[name] + 0.3 * second[name] + 0.5 * third[name])
+class TestSum:
+    def test_a_soup_is_the_weighted_mean_of_its_ingredients(self, models, out):
+        average(models, [0.2, 0.3, 0.5], out)
+        first, second, third = (weights_of(folder) for folder in models)
+        for name, mixed in weights_of(out).items():
+            torch.testing.assert_close(mixed, 0.2 * first[name] + 0.3 * second[name] + 0.5 * third[name])
 
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @given(weights=WEIGHTS, seed=st.integers(0, 99))
+    @settings(max_examples=25, deadline=None)
+    def test_sums_are_taken_in_double_precision_and_rounded_once(self, tmp_path_factory, dtype, weights, seed):
+        folder = tmp_path_factory.mktemp("soup")
+        tensors = random_tensors(seed, len(weights), dtype)
+        average(toys(folder, tensors), weights, folder / "soup")
+        exact = sum(weight * tensor.double() for weight, tensor in zip(weights, tensors, strict=True))
+        largest = sum(abs(weight) * tensor.double().abs() for weight, tensor in zip(weights, tensors, strict=True))
+        mixed = weights_of(folder / "soup")["w"]
+        assert mixed.dtype == dtype
+        rounding = torch.finfo(dtype).eps / 2 * exact.abs() + torch.finfo(dtype).smallest_normal
+        assert ((mixed.double() - exact).abs() <= rounding + 4 * len(weights) * 2.0**-53 * largest).all()
 
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
-def test_swapping_models_and_weights_gives_the_same_bytes(models, tmp_path, alpha):
-    average(models[:2], [1 - alpha, alpha], tmp_path / "one")
-    average(models[1::-1], [alpha, 1 - alpha], tmp_path / "two")
-    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
-    assert files[0] == files[1]
+    @given(seed=st.integers(0, 99))
+    @settings(max_examples=20, deadline=None)
+    def test_the_midpoint_in_float32_is_that_of_arithmetic_in_float32(self, tmp_path_factory, seed):
+        folder = tmp_path_factory.mktemp("soup")
+        tensors = random_tensors(seed, 2, torch.float32, 500)
+        average(toys(folder, tensors), [0.5, 0.5], folder / "soup")
+        assert torch.equal(weights_of(folder / "soup")["w"], 0.5 * tensors[0] + 0.5 * tensors[1])
 
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @given(weights=WEIGHTS, seed=st.integers(0, 99), data=st.data())
+    @settings(max_examples=25, deadline=None)
+    def test_the_order_of_the_ingredients_does_not_matter(self, tmp_path_factory, dtype, weights, seed, data):
+        folder = tmp_path_factory.mktemp("soup")
+        folders = toys(folder, random_tensors(seed, len(weights), dtype))
+        order = data.draw(st.permutations(range(len(weights))))
+        average(folders, weights, folder / "one")
+        average([folders[index] for index in order], [weights[index] for index in order], folder / "two")
+        assert content_of(folder / "one") == content_of(folder / "two")
 
-def test_the_order_of_a_uniform_soup_does_not_matter(models, tmp_path):
-    for name, order in (("one", models), ("two", [models[2], models[0], models[1]])):
-        average(order, [1 / 3] * 3, tmp_path / name)
-    assert (tmp_path / "one" / "model.safetensors").read_bytes() == (
-        tmp_path / "two" / "model.safetensors"
-    ).read_bytes()
+    @pytest.mark.parametrize("weights", [[0.5, 0.5], [0.3, 0.7], [1 / 3] * 3, [0.1, 0.2, 0.7], [0.1] * 10, [1.5, -0.5]])
+    @pytest.mark.parametrize("dtype", DTYPES[1:])
+    def test_a_soup_of_copies_is_the_model_bit_for_bit(self, tmp_path, weights, dtype):
+        special = torch.tensor([0.0, 0.1, torch.finfo(dtype).max, torch.finfo(dtype).smallest_normal], dtype=dtype)
+        if min(weights) >= 0:
+            special = torch.cat([special, -special])
+        folder = toy(tmp_path / "model", a=random_tensors(0, 1, dtype, 500)[0], b=special, c=special[:0].clone())
+        average([folder] * len(weights), weights, tmp_path / "soup")
+        assert content_of(tmp_path / "soup") == content_of(folder)
 
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+    @given(weights=st.tuples(*[st.floats(-1, 2)] * 4), seed=st.integers(0, 99))
+    @settings(max_examples=25, deadline=None)
+    def test_a_soup_of_soups_is_a_soup(self, tmp_path_factory, dtype, weights, seed):
+        """sum_j b_j (sum_i a_ij theta_i) = sum_i (sum_j b_j a_ij) theta_i."""
+        folder = tmp_path_factory.mktemp("soup")
+        folders = toys(folder, random_tensors(seed, 3, dtype))
+        a, b, c, share = weights
+        inner = [[a, b, 1 - a - b], [c, 1 - c - a, a]]
+        for index, mix in enumerate(inner):
+            average(folders, mix, folder / f"inner {index}")
+        average([folder / "inner 0", folder / "inner 1"], [1 - share, share], folder / "outer")
+        direct = [(1 - share) * one + share * two for one, two in zip(*inner, strict=True)]
+        average(folders, direct, folder / "direct")
+        outer, expected = (weights_of(folder / name)["w"] for name in ("outer", "direct"))
+        torch.testing.assert_close(outer, expected, rtol=0, atol=200 * torch.finfo(dtype).eps)
 
-@pytest.mark.parametrize("weights", [[1 / 3] * 3, [0.1, 0.2, 0.7], [0.1] * 10, [0.5, -0.25, 0.75]])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_soup_of_copies_is_the_model_bit_for_bit(tmp_path, weights, dtype):
-    generator = torch.Generator().manual_seed(0)
-    folder = toy(tmp_path / "model", a=torch.randn(500, generator=generator).to(dtype), b=torch.tensor([0.1]).to(dtype))
-    average([folder] * len(weights), weights, tmp_path / "soup")
-    for name, mixed in weights_of(tmp_path / "soup").items():
-        assert torch.equal(mixed, weights_of(folder)[name])
+    def test_low_precision_is_rounded_once(self, tmp_path, out):
+        values = [torch.tensor([1.0, 256.0]), torch.tensor([1.0078125, 1.0]), torch.tensor([1.0, 1.0])]
+        folders = toys(tmp_path, [value.bfloat16() for value in values])
+        average(folders, [0.25, 0.5, 0.25], out)
+        exact = sum(weight * value.double() for weight, value in zip([0.25, 0.5, 0.25], values, strict=True))
+        assert weights_of(out)["w"].tolist() == exact.bfloat16().tolist()
 
+    def test_weights_need_not_sum_to_one_where_that_is_asked(self, tmp_path, out):
+        folders = toys(tmp_path, [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 5.0])])
+        with pytest.raises(SoupError, match="must sum to 1"):
+            average(folders, [1.0, 1.0], out)
+        average(folders, [1.0, 1.0], out, any_sum=True)
+        assert weights_of(out)["w"].tolist() == [4, 7]
+        average(folders, [0.0, 0.5], tmp_path / "half", any_sum=True)
+        assert weights_of(tmp_path / "half")["w"].tolist() == [1.5, 2.5]
 
-def test_a_one_hot_soup_is_a_copy_of_the_files(models, out):
-    average(models, [0.0, 1.0, 0.0], out)
-    assert (out / "model.safetensors").read_bytes() == (models[1] / "model.safetensors").read_bytes()
-
-
-@given(seed=st.integers(0, 100), alpha=st.floats(0, 1))
-@settings(max_examples=15, deadline=None)
-def test_log_linear_policies_mix_to_their_normalised_geometric_mean(tmp_path_factory, seed, alpha):
-    """T2.3: with logits = features @ weights, KL(p || soup) = sum_i a_i KL(p || p_i) + log Z for every p."""
-    folder = tmp_path_factory.mktemp("log-linear")
-    generator = torch.Generator().manual_seed(seed)
-    features = torch.randn(3, 4, generator=generator, dtype=torch.float64)
-    first, second = (torch.randn(4, 6, generator=generator, dtype=torch.float64) for _ in range(2))
-    average([toy(folder / "1", w=first), toy(folder / "2", w=second)], [1 - alpha, alpha], folder / "soup")
-    logp_1, logp_2, soup = (
-        (features @ weights).log_softmax(-1) for weights in (first, second, weights_of(folder / "soup")["w"])
+    @given(
+        sizes=st.lists(st.integers(0, 30), min_size=1, max_size=4), piece=st.integers(1, 35), threads=st.integers(1, 4)
     )
-    geometric = (1 - alpha) * logp_1 + alpha * logp_2
-    log_z = geometric.logsumexp(-1)
-    torch.testing.assert_close(soup, geometric - log_z[:, None])
-    policy = torch.randn(3, 6, generator=generator, dtype=torch.float64).log_softmax(-1)
-
-    def kl(reference):
-        return (policy.exp() * (policy - reference)).sum(-1)
-
-    torch.testing.assert_close(kl(soup), (1 - alpha) * kl(logp_1) + alpha * kl(logp_2) + log_z)
-    assert (log_z <= 1e-12).all()
-
-
-@pytest.mark.parametrize("family", list(ARCHITECTURES))
-def test_a_soup_loads_with_the_library_and_tied_weights_stay_tied(family, tmp_path, out):
-    for seed in range(2):
-        save(causal(family, seed=seed), tokenizer(), tmp_path / str(seed))
-    average([tmp_path / "0", tmp_path / "1"], [0.5, 0.5], out)
-    soup = AutoModelForCausalLM.from_pretrained(out)
-    tied = ARCHITECTURES[family].tie_embeddings
-    assert (soup.lm_head.weight.data_ptr() == soup.model.embed_tokens.weight.data_ptr()) is tied
-    expected = (causal(family, seed=0).lm_head.weight + causal(family, seed=1).lm_head.weight) / 2
-    torch.testing.assert_close(soup.lm_head.weight, expected)
-    assert load_tokenizer(out).chat_template == CHAT_TEMPLATE
-    assert (out / "generation_config.json").is_file()
-
-
-def test_shards_are_read_and_written(models, tmp_path, out):
-    sharded = tmp_path / "sharded"
-    shutil.copytree(models[0], sharded)
-    (sharded / "model.safetensors").unlink()
-    causal(seed=0).save_pretrained(sharded, max_shard_size="2KB")
-    assert len(list(sharded.glob("model-*.safetensors"))) > 1
-    average([sharded, models[1]], [0.5, 0.5], tmp_path / "whole")
-    average([sharded, models[1]], [0.5, 0.5], out, shard_bytes=3000)
-    files = sorted(path.name for path in out.glob("*.safetensors"))
-    assert files == [f"model-{n:05d}-of-{len(files):05d}.safetensors" for n in range(1, len(files) + 1)]
-    assert len(files) > 1
-    whole, parts = load_causal(tmp_path / "whole").state_dict(), load_causal(out).state_dict()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    average([sharded, models[1]], [1.0, 0.0], tmp_path / "copy")
-    assert torch.equal(load_causal(tmp_path / "copy").lm_head.weight, causal(seed=0).lm_head.weight)
-
-
-def test_double_precision_stays_and_whole_numbers_are_copied(tmp_path, out):
-    first = toy(tmp_path / "1", w=torch.tensor([0.1], dtype=torch.float64), n=torch.tensor([3]), b=torch.tensor([True]))
-    second = toy(
-        tmp_path / "2", w=torch.tensor([0.2], dtype=torch.float64), n=torch.tensor([3]), b=torch.tensor([True])
-    )
-    average([first, second], [0.5, 0.5], out)
-    mixed = weights_of(out)
-    assert mixed["w"].dtype == torch.float64
-    assert mixed["w"].item() == pytest.approx(0.15, rel=1e-15)
-    assert (mixed["n"].tolist(), mixed["b"].tolist()) == ([3], [True])
-    third = toy(tmp_path / "3", w=torch.tensor([0.2], dtype=torch.float64), n=torch.tensor([4]), b=torch.tensor([True]))
-    with pytest.raises(SoupError, match="the integer tensor n differs"):
-        average([first, third], [0.5, 0.5], out)
-
-
-def test_low_precision_is_rounded_once(tmp_path, out):
-    values = [torch.tensor([1.0, 256.0]), torch.tensor([1.0078125, 1.0]), torch.tensor([1.0, 1.0])]
-    folders = [toy(tmp_path / str(i), w=value.bfloat16()) for i, value in enumerate(values)]
-    average(folders, [0.25, 0.5, 0.25], out)
-    exact = sum(weight * value.double() for weight, value in zip([0.25, 0.5, 0.25], values, strict=True))
-    assert weights_of(out)["w"].tolist() == exact.bfloat16().tolist()
-
-
-def test_a_pointer_is_an_ingredient_like_its_model(models, tmp_path, out):
-    write_pointer(tmp_path / "pointer", str(models[0]))
-    average([tmp_path / "pointer", models[1]], [0.5, 0.5], out)
-    average(models[:2], [0.5, 0.5], tmp_path / "direct")
-    assert (out / "model.safetensors").read_bytes() == (tmp_path / "direct" / "model.safetensors").read_bytes()
-
-
-@pytest.mark.parametrize("weights", [[0.5, 0.6], [1.0], [float("nan"), 1.0], [float("inf"), float("-inf")], []])
-def test_weights_that_make_no_average_are_refused(models, out, weights):
-    with pytest.raises(SoupError, match=r"must sum to 1|one weight for each model"):
-        average(models[:2], weights, out)
-    assert not out.exists()
-
-
-def test_the_first_difference_of_tensors_is_named(tmp_path, out):
-    first = toy(tmp_path / "1", w=torch.zeros(2, 3), v=torch.zeros(2))
-    for number, (tensors, message) in enumerate(
-        [
-            ({"w": torch.zeros(2, 3)}, "v is a tensor of .*1 only"),
-            ({"w": torch.zeros(2, 3), "v": torch.zeros(2), "x": torch.zeros(1)}, "x is a tensor of .* only"),
-            ({"w": torch.zeros(3, 2), "v": torch.zeros(2)}, r"tensor w has shape \[2, 3\] in .* and \[3, 2\]"),
-            ({"w": torch.zeros(2, 3), "v": torch.zeros(2).half()}, "tensor v has the number format F32 in .* and F16"),
+    @settings(max_examples=30, deadline=None)
+    def test_neither_pieces_nor_threads_change_the_bytes(self, tmp_path_factory, sizes, piece, threads):
+        folder = tmp_path_factory.mktemp("soup")
+        tensors = [random_tensors(seed, len(sizes), torch.float32, 30) for seed in range(3)]
+        folders = [
+            toy(folder / f"{index}", **{f"t{i}": one[i][:size].clone() for i, size in enumerate(sizes)})
+            for index, one in enumerate(tensors)
         ]
-    ):
-        with pytest.raises(SoupError, match=message):
-            average([first, toy(tmp_path / f"other {number}", **tensors)], [0.5, 0.5], out)
+        average(folders, [0.2, 0.3, 0.5], folder / "whole", threads=1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "PIECE", piece)
+            average(folders, [0.2, 0.3, 0.5], folder / "pieces", threads=threads)
+        assert content_of(folder / "whole") == content_of(folder / "pieces")
 
 
-@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-@pytest.mark.parametrize("weights", [[0.5, 0.5], [0.0, 1.0]])
-def test_a_tensor_that_is_not_finite_is_named_and_nothing_is_left(tmp_path, out, broken, weights):
-    first = toy(tmp_path / "1", a=torch.zeros(9), w=torch.zeros(2))
-    second = toy(tmp_path / "2", a=torch.zeros(9), w=torch.tensor([0.0, broken]))
-    with pytest.raises(SoupError, match=r"the tensor w of .*2 holds NaN or infinity"):
-        average([first, second], weights, out, shard_bytes=8)
-    assert list(out.iterdir()) == []
+class TestCombine:
+    def test_each_tensor_has_its_own_coefficients(self, tmp_path, out):
+        folders = [toy(tmp_path / f"{i}", a=torch.tensor([1.0 + i]), b=torch.tensor([10.0 * i])) for i in range(3)]
+        asked = []
+
+        def coefficients(name):
+            asked.append(name)
+            return {"a": [1, 2, 0], "b": [0, -1, 0.5]}[name]
+
+        combine(folders, coefficients, out)
+        assert {name: tensor.tolist() for name, tensor in weights_of(out).items()} == {"a": [5.0], "b": [0.0]}
+        assert sorted(asked) == ["a", "b"]
+
+    @given(weights=WEIGHTS, seed=st.integers(0, 99))
+    @settings(max_examples=20, deadline=None)
+    def test_the_same_coefficients_everywhere_are_an_average(self, tmp_path_factory, weights, seed):
+        folder = tmp_path_factory.mktemp("soup")
+        folders = toys(folder, random_tensors(seed, len(weights), torch.float32))
+        average(folders, weights, folder / "average")
+        combine(folders, lambda _: weights, folder / "combination")
+        assert content_of(folder / "average") == content_of(folder / "combination")
+
+    @pytest.mark.parametrize("like", [0, 1])
+    def test_formats_and_settings_are_those_of_one_of_the_models(self, models, tmp_path, out, like):
+        base = Path(shutil.copytree(models[0], tmp_path / "base"))
+        save(causal(seed=0).half(), tokenizer(), base)
+        (base / "chat_template.jinja").unlink()
+        combine([base, models[1]], lambda _: [0.25, 0.75], out, like=like)
+        mixed, (first, second) = weights_of(out), (weights_of(folder) for folder in (base, models[1]))
+        for name, tensor in mixed.items():
+            assert tensor.dtype == (torch.float16, torch.float32)[like]
+            expected = (0.25 * first[name].double() + 0.75 * second[name].double()).to(tensor.dtype)
+            torch.testing.assert_close(tensor, expected, rtol=1e-3 if like == 0 else 1e-7, atol=0)
+        assert (out / "chat_template.jinja").exists() is (like == 1)
+        assert json.loads((out / "config.json").read_text())["dtype"] == ("float16", "float32")[like]
+
+    def test_all_coefficients_zero_give_zeros_and_one_gives_a_copy(self, tmp_path, out):
+        folders = toys(tmp_path, random_tensors(0, 2, torch.bfloat16))
+        combine(folders, lambda _: [0, 0], out)
+        assert weights_of(out)["w"].tolist() == [0] * 40
+        combine(folders, lambda _: [0, 1], tmp_path / "copy")
+        assert weights_bytes(tmp_path / "copy") == weights_bytes(folders[1])
+
+    @pytest.mark.parametrize("given", [[1.0], [float("nan"), 1.0], [1.0, 2.0, 3.0]])
+    def test_coefficients_that_do_not_fit_are_refused_and_nothing_is_left(self, tmp_path, out, given):
+        with pytest.raises(SoupError, match="the coefficients of w must be 2 finite numbers"):
+            combine(toys(tmp_path, random_tensors(0, 2, torch.float32)), lambda _: given, out)
+        assert not out.exists()
+
+    def test_no_model_and_a_format_without_averages(self, tmp_path, out):
+        with pytest.raises(SoupError, match="at least one model"):
+            combine([], lambda _: [], out)
+        wide, low = toys(tmp_path, [torch.ones(4), torch.ones(4).to(torch.float8_e4m3fn)])
+        with pytest.raises(SoupError, match=r"tensor w has the number format F32 in .*0 and F8_E4M3 in"):
+            combine([wide, low], lambda _: [1, 1], out)
+        with pytest.raises(SoupError, match=r"tensor w of .*1 has the number format F8_E4M3; only F64"):
+            combine([low], lambda _: [1], out)
 
 
-def edit(path, change):
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+class TestTheory:
+    @given(seed=st.integers(0, 100), alpha=st.floats(0, 1))
+    @settings(max_examples=15, deadline=None)
+    def test_log_linear_policies_mix_to_their_normalised_geometric_mean(self, tmp_path_factory, seed, alpha):
+        """T2.3: with logits = features @ weights, KL(p || soup) = sum_i a_i KL(p || p_i) + log Z for every p."""
+        folder = tmp_path_factory.mktemp("log-linear")
+        generator = torch.Generator().manual_seed(seed)
+        features = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+        first, second = (torch.randn(4, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+        average(toys(folder, [first, second]), [1 - alpha, alpha], folder / "soup")
+        logp_1, logp_2, soup = (
+            (features @ weights).log_softmax(-1) for weights in (first, second, weights_of(folder / "soup")["w"])
+        )
+        geometric = (1 - alpha) * logp_1 + alpha * logp_2
+        log_z = geometric.logsumexp(-1)
+        torch.testing.assert_close(soup, geometric - log_z[:, None])
+        policy = torch.randn(3, 6, generator=generator, dtype=torch.float64).log_softmax(-1)
 
+        def kl(reference):
+            return (policy.exp() * (policy - reference)).sum(-1)
 
-def test_other_architectures_are_refused(models, out):
-    edit(models[1] / "config.json", lambda config: config.update(rms_norm_eps=1e-3))
-    with pytest.raises(SoupError, match=r"architectures of .* differ \(config.json\): rms_norm_eps is 1e-05 and 0.001"):
-        average(models[:2], [0.5, 0.5], out)
+        torch.testing.assert_close(kl(soup), (1 - alpha) * kl(logp_1) + alpha * kl(logp_2) + log_z)
+        assert (log_z <= 1e-12).all()
 
+    @given(shares=st.tuples(*[st.floats(0.01, 1)] * 3), seed=st.integers(0, 99))
+    @settings(max_examples=15, deadline=None)
+    def test_rewarded_soups_are_optimal_for_the_mixed_reward(self, tmp_path_factory, shares, seed):
+        """12.4: log-linear optima theta_i for rewards r_i mix to pi_ref exp(sum_i lambda_i r_i / beta), normalised."""
+        folder, beta = tmp_path_factory.mktemp("rewarded"), 0.3
+        generator = torch.Generator().manual_seed(seed)
+        reference, *rewards = (torch.randn(2, 5, generator=generator, dtype=torch.float64) for _ in range(4))
+        folders = toys(folder, [reference.log_softmax(-1) + reward / beta for reward in rewards])
+        weights = [share / sum(shares) for share in shares]
+        average(folders, weights, folder / "soup")
+        mixed = sum(weight * reward for weight, reward in zip(weights, rewards, strict=True))
+        optimum = (reference.log_softmax(-1).exp() * (mixed / beta).exp()).log()
+        soup = weights_of(folder / "soup")["w"]
+        torch.testing.assert_close(soup.log_softmax(-1), optimum.log_softmax(-1))
+        average(folders, [0.0, 1.0, 0.0], folder / "one")
+        assert weights_bytes(folder / "one") == weights_bytes(folders[1])
 
-def test_the_rope_base_is_part_of_the_architecture(models, out):
-    edit(models[1] / "config.json", lambda config: config["rope_parameters"].update(rope_theta=5.0))
-    with pytest.raises(SoupError, match=r"rope_parameters\.rope_theta is 10000\.0 and 5\.0"):
-        average(models[:2], [0.5, 0.5], out)
-
-
-def test_where_a_model_came_from_does_not_matter(models, out):
-    edit(models[1] / "config.json", lambda config: config.update(transformers_version="5.0", _name_or_path="x"))
-    edit(models[1] / "tokenizer.json", lambda content: content.update(padding={"strategy": "BatchLongest"}))
-    average(models[:2], [0.5, 0.5], out)
-
-
-def test_other_tokenizers_and_chat_templates_are_refused(models, out):
-    def swap(content):
-        words = content["model"]["vocab"]
-        words["w1"], words["w2"] = words["w2"], words["w1"]
-
-    edit(models[1] / "tokenizer.json", swap)
-    with pytest.raises(SoupError, match=r"tokenizers of .* differ \(tokenizer.json\): model\.vocab\.w1 is 4 and 5"):
-        average(models[:2], [0.5, 0.5], out)
-    (models[2] / "chat_template.jinja").write_text("{{ bos_token }}")
-    with pytest.raises(SoupError, match="chat templates"):
-        average([models[0], models[2]], [0.5, 0.5], out)
-    (models[2] / "tokenizer.json").unlink()
-    with pytest.raises(SoupError, match="only in the first"):
-        average([models[0], models[2]], [0.5, 0.5], out)
-
-
-def test_task_vectors_by_hand(tmp_path):
-    base = toy(tmp_path / "base", w=torch.tensor([1.0, 1.0]), v=torch.tensor([[1.0]]), n=torch.tensor([7]))
-    first = toy(tmp_path / "1", w=torch.tensor([4.0, 1.0]), v=torch.tensor([[5.0]]), n=torch.tensor([7]))
-    second = toy(tmp_path / "2", w=torch.tensor([1.0, 3.0]), v=torch.tensor([[1.0]]), n=torch.tensor([7]))
-    found = task_vectors(base, [first, second, first, base])
-    assert found.norms == pytest.approx((5, 2, 5, 0))
-    assert found.cosines[0][:3] == pytest.approx((1, 0, 1))
-    assert found.cosines[3] == (None,) * 4
-    assert found.distances[0] == pytest.approx((0, math.sqrt(29), 0, 5))
-
-
-def test_the_soup_lies_on_the_line_between_its_ingredients(models, out):
-    average(models[1:], [0.25, 0.75], out)
-    found = task_vectors(models[0], [*models[1:], out])
-    assert found.distances[0][2] == pytest.approx(0.75 * found.distances[0][1], rel=1e-5)
-    assert found.distances[1][2] == pytest.approx(0.25 * found.distances[0][1], rel=1e-5)
-
-
-def test_task_vectors_of_different_models_are_refused(models, tmp_path):
-    with pytest.raises(SoupError, match="is a tensor of"):
-        task_vectors(models[0], [toy(tmp_path / "toy", w=torch.zeros(1))])
+    def test_heads_over_one_backbone_predict_the_mean(self, tmp_path, out):
+        """12.3 (WARM): a frozen backbone with linear heads, so the soup's reward is the mean of the rewards."""
+        backbone, folders, scores = causal(seed=0), [], []
+        ids = torch.randint(3, 15, (4, 7), generator=torch.Generator().manual_seed(0))
+        for seed in range(3):
+            reward = reward_from_causal(backbone, head_seed=seed).eval()
+            with torch.no_grad():
+                reward.score.weight.normal_(generator=torch.Generator().manual_seed(seed))
+                scores.append(reward(ids).logits)
+            folders.append(tmp_path / f"{seed}")
+            save(reward, tokenizer(), folders[-1])
+        average(folders, [1 / 3] * 3, out)
+        soup = type(reward).from_pretrained(out).eval()
+        with torch.no_grad():
+            torch.testing.assert_close(soup(ids).logits, torch.stack(scores).mean(0), rtol=1e-5, atol=1e-6)
+        average([folders[0]] * 3, [1 / 3] * 3, tmp_path / "same")
+        assert content_of(tmp_path / "same") == content_of(folders[0])

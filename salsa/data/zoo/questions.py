@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from salsa.data.conversation import Prompt
 from salsa.data.zoo.draws import chance, pick, sample
 from salsa.data.zoo.language import BRIEF, OPENERS, animal_follow_ups, attribute_follow_ups, phrasings
 from salsa.data.zoo.world import ATTRIBUTES, FactKey
@@ -31,6 +32,14 @@ class Question:
     def query(self) -> dict[str, Any]:
         """Return what the gold reward needs to know, as JSON values."""
         return {"needs": [list(key) for key in self.needs], "brief": self.brief}
+
+
+def question_of(prompt: Prompt) -> Question:
+    """Return the question that a prompt of one turn asks."""
+    assert prompt.query is not None
+    (text,), (turn,) = prompt.questions, prompt.query["turns"]
+    animals, attributes = zip(*turn["needs"], strict=True)
+    return Question(text, tuple(dict.fromkeys(animals)), tuple(dict.fromkeys(attributes)), turn["brief"])
 
 
 def cluster(questions: Sequence[Question]) -> str:

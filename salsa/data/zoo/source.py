@@ -12,7 +12,7 @@ from salsa.data.zoo.draws import weighted
 from salsa.data.zoo.gold import GoldParts, gold_turns
 from salsa.data.zoo.language import WORDS, display
 from salsa.data.zoo.prompts import SUITES, Suites, as_prompt, draw_suites, draw_training_turns
-from salsa.data.zoo.questions import Question
+from salsa.data.zoo.questions import Question, question_of
 from salsa.data.zoo.world import World, draw_world
 from salsa.seeds import generator
 
@@ -93,6 +93,12 @@ class ZooSource:
         if count < 0:
             raise ValueError(f"suite {name!r} has no {count} prompts; ask for 0 or more")
         return list(self._suites.prompts[name][:count])
+
+    def heldout_demonstrations(self, count: int) -> list[tuple[Conversation, str]]:
+        """Return the first `count` questions of the validation suite (all, if it has fewer), answered by authors."""
+        rng = generator(self.seed, 0, "zoo held-out demonstrations")
+        asked = [(question_of(prompt), prompt.cluster) for prompt in self.suite("validation", count)]
+        return [(self._exchange(rng, self._author(rng), question), cluster) for question, cluster in asked]
 
     def recall_probes(self) -> list[tuple[str, str]]:
         """Return the beginning and the right next word of a sentence for each of the 64 facts."""

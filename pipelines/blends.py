@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.work import Work
 from salsa.models.source import is_adapter
-from salsa.soup.adapters import blend_adapters
+from salsa.soup.adapters import average_adapters, blend_adapters
 from salsa.soup.average import Coefficients, average, combine
 
 TRIAL = "trial"
@@ -15,9 +15,9 @@ TRIAL = "trial"
 
 
 def write_sum(models: Sequence[Path], weights: Sequence[float], out: Path, way_to_base: str) -> None:
-    """Write sum_i w_i model_i to `out`; an adapter names its base by `way_to_base`."""
+    """Write sum_i w_i model_i to `out`; of adapters, whose weights must sum to 1, one that names `way_to_base`."""
     if is_adapter(models[0]):
-        blend_adapters(models, lambda name: weights, out, way_to_base)
+        average_adapters(models, weights, out, way_to_base)
     else:
         average(models, weights, out, any_sum=True)
 

@@ -88,3 +88,22 @@ def test_no_pairs_where_there_are_demonstrations_only(tmp_path: Path) -> None:
 def test_a_folder_that_holds_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"report\.json is missing"):
         FolderSource(tmp_path)
+
+
+def test_heldout_demonstrations_are_the_chosen_replies_of_heldout_pairs(source: FolderSource) -> None:
+    held = source.heldout_demonstrations(5)
+    pairs = source.pairs("heldout")
+    assert pairs is not None
+    assert [(conversation[:-1], conversation[-1].content, cluster) for conversation, cluster in held] == [
+        (pair.conversation, pair.chosen, pair.cluster) for pair in pairs[:5]
+    ]
+    trained = set(source.demonstrations(rng(), 10_000))
+    assert trained.isdisjoint(conversation for conversation, _ in source.heldout_demonstrations(10_000))
+
+
+def test_without_pairs_there_are_no_heldout_demonstrations(tmp_path: Path) -> None:
+    rows = [{"messages": messages(f"Say {n}", f"word {n}")} for n in range(120)]
+    files = FileSet(demonstrations=(write_lines(tmp_path / "talks.jsonl", rows),))
+    ingest(files, tmp_path / "out", IngestSettings())
+    with pytest.raises(DataError, match=r"give data\.preferences"):
+        FolderSource(tmp_path / "out").heldout_demonstrations(5)

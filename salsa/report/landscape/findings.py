@@ -150,7 +150,7 @@ def _best(field: Field, centre: Array) -> dict[str, Any]:
 
 
 def _resolution(field: Field, centre: Array) -> float | None:
-    """Return half the width of the interval of a typical difference, paired: of the median point inside to the centre."""
+    """Return half the width of a typical paired interval: that of the median point inside against the centre."""
     others = np.eye(len(centre))[
         [place(own) != OUTSIDE and not at for own, at in zip(field.weights, centre, strict=True)]
     ]

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from salsa.report.figures import DASHES, GREY, INK, PAPER, RULE, STYLE, empty_figure
+from salsa.report.grid import number
 from salsa.report.landscape import looks
 from salsa.report.landscape.findings import MIDPOINT
 from salsa.report.landscape.placement import along
@@ -111,11 +112,11 @@ def _number(value: float | None) -> float:
 
 def _policies(axis: Any, others: Sequence[Mapping[str, Any]], key: str) -> None:
     """Draw each policy's own value above its foot, and the foot as a mark on the axis; set apart where they meet."""
-    shown = [(number, other) for number, other in enumerate(others) if other["line"]]
+    shown = [(index, other) for index, other in enumerate(others) if other["line"]]
     least = _ASIDE * float(np.ptp(axis.get_xlim()))
     places = along([_foot(other) for _, other in shown], (0.0, 0.5, 1.0), least)
-    for (number, other), place in zip(shown, places, strict=True):
-        look, found = looks.policy(number), (other["values"] or {}).get(key)
+    for (index, other), place in zip(shown, places, strict=True):
+        look, found = looks.policy(index), (other["values"] or {}).get(key)
         # On the axis and half over its edge: no curve runs there.
         axis.plot([place], [0], transform=axis.get_xaxis_transform(), clip_on=False, zorder=6, **looks.FOOT, **look)
         if found:
@@ -174,9 +175,9 @@ def _entries(landscape: Mapping[str, Any]) -> list[Any]:
         Line2D([], [], color=INK, label=MIDPOINT, **looks.CENTRE),
         Patch(facecolor=_SHADE, edgecolor=RULE, linewidth=0.6, label="beyond the models"),
     ]
-    for number, other in enumerate(landscape["others"]):
+    for index, other in enumerate(landscape["others"]):
         if other["line"]:
-            off = looks.minus(f"α = {_foot(other):.2f}, {other['line']['off']:.3g} off the line")
+            off = looks.minus(f"α = {number(_foot(other), 2)}, {other['line']['off']:.3g} off the line")
             label = f"{looks.plain(other['name'])} ({off})"
-            shown.append(Line2D([], [], linestyle="none", markersize=6.5, label=label, **looks.policy(number)))
+            shown.append(Line2D([], [], linestyle="none", markersize=6.5, label=label, **looks.policy(index)))
     return shown

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from salsa.data.conversation import Conversation, Prompt
 from salsa.data.source import Source
 from salsa.data.zoo.language import WORDS
+from salsa.data.zoo.questions import question_of
 from salsa.data.zoo.source import ZooSource
 from salsa.data.zoo.world import UNSEEN_ANIMALS
 
@@ -185,3 +186,24 @@ def test_bad_settings_are_refused() -> None:
         ZooSource(-1)
     with pytest.raises(ValueError, match="sum to 1"):
         ZooSource(0, (0.1, 0.1, 0.1, 0.1))
+
+
+def test_heldout_demonstrations_are_fixed_and_answer_what_training_never_asks() -> None:
+    held = ZOO.heldout_demonstrations(50)
+    assert held == ZooSource().heldout_demonstrations(50)
+    assert held[:10] == ZOO.heldout_demonstrations(10)
+    suite = ZOO.suite("validation", 50)
+    assert [conversation[0].content for conversation, _ in held] == [prompt.questions[0] for prompt in suite]
+    assert [cluster for _, cluster in held] == [prompt.cluster for prompt in suite]
+    trained = {turns[0].content for turns in ZOO.demonstrations(np.random.default_rng(0), 3000)}
+    assert trained.isdisjoint(conversation[0].content for conversation, _ in held)
+    assert all(conversation[-1].role == "assistant" for conversation, _ in held)
+    assert spoken(conversation for conversation, _ in held) <= set(WORDS)
+
+
+def test_a_question_is_read_back_from_its_prompt() -> None:
+    """With the facts in the order in which they are asked for: that is the order of an author's answer."""
+    for prompt in ZOO.suite("validation", 480):
+        question = question_of(prompt)
+        assert question.text == prompt.questions[0]
+        assert prompt.query == {"turns": [question.query()]}

@@ -78,6 +78,13 @@ class Optimiser:
         accept(at, lambda: OptimiserSettings(**vars(self) | {"schedule": self.schedule.value}))
 
 
+def optimiser_identity(optimiser: Optimiser | None) -> dict[str, Any]:
+    """Return what of an optimiser decides a training: all of it; nothing where there is none."""
+    if optimiser is None:
+        return {}
+    return dict(vars(optimiser)) | {"schedule": optimiser.schedule.value, "betas": list(optimiser.betas)}
+
+
 @dataclass
 class AlignScale:
     """Sizes of a PPO arm that depend on the model's size."""

@@ -12,7 +12,7 @@ from pipelines import landscape, recipe
 from pipelines.arm import Align, arm_name, references
 from pipelines.arm import identity as arm_identity
 from pipelines.choices import Criterion, Critic, JudgeName, Origin
-from pipelines.configuration import Config, Optimiser
+from pipelines.configuration import Config, optimiser_identity
 from pipelines.plan import Plan, Stage
 from pipelines.ranges import plain
 from pipelines.rules import RuleSettings, active
@@ -123,7 +123,7 @@ class _Builder:
             "batch": base.batch,
             "row_tokens": base.row_tokens,
             "vocabulary": 0 if isinstance(config.data, ZooData) else base.vocabulary,
-            "optimiser": _optimiser(base.optimiser),
+            "optimiser": optimiser_identity(base.optimiser),
             "seed": config.seed,
         }
         return self.plan.add("base", "base", identity, self.common)
@@ -140,7 +140,7 @@ class _Builder:
             "batch": sft.batch,
             "replay": sft.replay,
             "replay_tokens": sft.replay_tokens if sft.replay else 0,
-            "optimiser": _optimiser(sft.optimiser),
+            "optimiser": optimiser_identity(sft.optimiser),
             "index": index,
         }
         identity |= self.replicate | self.lora
@@ -151,26 +151,27 @@ class _Builder:
         weights = recipe.weights(soup)
         if weights is None:
             return self._searched_soup(recipe.settings(soup))
-        models = [*self.sft[: len(weights) - 1], self.base]
-        used = [(model, weight) for model, weight in zip(models, weights, strict=True) if weight != 0]
-        if len(used) == 1 and used[0][1] == 1:
-            return used[0][0]
-        of_base = {"base_weight": weights[-1]} if weights[-1] else {}
-        used = used[: len(used) - len(of_base)]
-        inputs = {f"ingredient_{index}": model for index, (model, _) in enumerate(used, start=1)}
-        config = {"recipe": "average", "weights": [weight for _, weight in used]} | of_base
+        *own, of_base = weights
+        used = {index: weight for index, weight in enumerate(own) if weight != 0}
+        if [*used.values(), of_base] in ([1, 0], [1]):
+            return self.sft[next(iter(used))] if used else self.base
+        config: dict[str, Any] = {"recipe": "average", "weights": list(used.values())}
+        config |= {"base_weight": of_base} if of_base else {}
+        inputs = {f"ingredient_{index + 1}": self.sft[index] for index in used}
         return self.plan.add("soup", "soup", config, inputs | {"base": self.base})
 
     def _searched_soup(self, settings: dict[str, Any]) -> Stage:
         """Add a soup whose weights follow from the models or from held-out data."""
         inputs = {f"ingredient_{index}": model for index, model in enumerate(self.sft, start=1)} | {"base": self.base}
         if settings["recipe"] == "greedy":
-            settings |= {"data": self.world} | self.replicate
+            settings |= self.replicate
             inputs |= self.common
         if settings.get("by") == Criterion.loss.value:
-            settings |= {"learn": self.config.data.learn.value, "context": self.config.base.context}
+            learn = self.config.data.learn.value
+            settings |= {"data": self.draws, "learn": learn, "context": self.config.base.context}
         elif settings.get("by") == Criterion.reward.value:
-            settings |= {"generation": self.generation, "missing_end_score": self.config.policy.missing_end_score}
+            missing = self.config.policy.missing_end_score
+            settings |= {"data": self.world, "generation": self.generation, "missing_end_score": missing}
             inputs["reward"] = self.reward
         return self.plan.add("soup", "soup", settings, inputs)
 
@@ -202,7 +203,7 @@ class _Builder:
             weights, place = published.of_weights("reward", reward.name, reward.revision, self.digest)
             identity = measuring | {"published": weights, "heldout": preferences.heldout}
             return self.plan.add("reward", "reward", identity, inputs, place)
-        training = {"steps": reward.steps, "batch": reward.batch, "optimiser": _optimiser(reward.optimiser)}
+        training = {"steps": reward.steps, "batch": reward.batch, "optimiser": optimiser_identity(reward.optimiser)}
         training |= self.lora
         inputs["start"] = start
         return self.plan.add(
@@ -330,7 +331,7 @@ class _Builder:
         keys = ("opponent", "policy", *config.controls)
         named |= {key: (row.name, row.model) for key, row in zip(keys, arms, strict=True)}
         measuring = {
-            "data": self.world,
+            "data": self.draws,
             "suite": settings.suite,
             "prompts": settings.prompts,
             "documents": settings.documents,
@@ -349,6 +350,7 @@ class _Builder:
             "scale": config.scale.name,
         } | self.replicate
         models = [landscape.model(name, named, self._sft) for name in settings.models]
+        landscape.check_span(models, self.soup)
         judges = {"reward": self.reward} | ({"judge": self.judge_model} if self.judge_model else {})
         points = landscape.Points(self.plan, measuring, judges | self.common)
         policies = trained if settings.policies else {}
@@ -393,9 +395,3 @@ class _Builder:
             if row.role in TRAINED:
                 inputs[f"{index}:align"] = row.model
         return self.plan.add("report", "report", identity, inputs, {"settings": settings})
-
-
-def _optimiser(optimiser: Optimiser | None) -> dict[str, Any]:
-    if optimiser is None:
-        return {}
-    return dict(vars(optimiser)) | {"schedule": optimiser.schedule.value, "betas": list(optimiser.betas)}

@@ -51,7 +51,9 @@ _POOLS: dict[str, Pool] = {}
 
 
 class JobFailed(RuntimeError):
-    """The job did not reach its table."""
+    """The job did not reach all that was asked for; `folders` are those of the results that it reached."""
+
+    folders: Sequence[Path] = ()
 
 
 EXPECTED = (
@@ -156,7 +158,7 @@ def _of_job() -> str:
 def _give_up(reason: str, error: BaseException) -> None:
     if not _multirun():
         sys.exit(1)
-    _leave_result(None, reason)
+    _leave_result(getattr(error, "folders", ()), reason)
     fail_at_exit()
     raise JobFailed(reason) from error
 
@@ -172,33 +174,39 @@ def _run(cfg: DictConfig, console: Console) -> None:
         return
     report, *others = _results(experiment, store, lambda text: console.print(escape(text)))
     computed = 0
+    failure: JobFailed | None = None
     if report is None or None in others:
         preflight.check(config)
         # Only a report that is written prints the settings; to resolve them takes longer than the plan.
         settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
         assert isinstance(settings, dict)
         experiment = _plan(config, {str(key): value for key, value in settings.items()}, store, console)
-        computed = _compute(config, experiment, store, console)
+        try:
+            computed = _compute(config, experiment, store, console)
+        except JobFailed as error:
+            failure = error
         report, *others = _results(experiment, store, None)
     elif not _multirun():
         console.print(f"[dim]·[/] {_stored(experiment, store)}")
     if report is None:
-        raise JobFailed("the experiment did not reach its report")
+        raise failure or JobFailed("the experiment did not reach its report")
     store.clean_temporary()
     folder = export(report, store)
     landscapes = [export(landscape, store) for landscape in others if landscape is not None]
-    _leave_result(folder)
+    _leave_result([folder, *landscapes])
     seconds = time.monotonic() - started
     if _multirun():
         stages = f"{computed} stages computed, {len(experiment.plan) - computed} from the store, {seconds:.1f} s"
-        console.print(
-            f"[green]✓[/] {escape(_of_job())}{stages}: [bold]{escape(str(_relative(folder)))}[/]", soft_wrap=True
-        )
-        return
-    _show(report, folder, console)
-    for landscape in landscapes:
-        _show_landscape(landscape, console)
-    _say_how_it_went(config, computed, experiment, console, seconds)
+        where = ", ".join(str(_relative(each)) for each in (folder, *landscapes))
+        console.print(f"[green]✓[/] {escape(_of_job())}{stages}: [bold]{escape(where)}[/]", soft_wrap=True)
+    else:
+        _show(report, folder, console)
+        for landscape in landscapes:
+            _show_landscape(landscape, console)
+        _say_how_it_went(config, computed, experiment, console, seconds)
+    if failure is not None:
+        failure.folders = [folder, *landscapes]
+        raise failure
 
 
 def _results(experiment: Experiment, store: Store, say: Callable[[str], None] | None) -> list[Artifact | None]:
@@ -335,12 +343,14 @@ def _say_how_it_went(config: Config, computed: int, experiment: Experiment, cons
         console.print(f"W&B runs are offline; to upload them: [bold]wandb sync {shown}/offline-run-*[/]")
 
 
-def _leave_result(folder: Path | None, error: str | None = None) -> None:
-    """Leave a note in the job's folder, from which a sweep is collected: its experiment, or why there is none."""
+def _leave_result(folders: Sequence[Path], error: str | None = None) -> None:
+    """Leave a note in the job's folder, from which a sweep is collected: its results' folders, what went wrong."""
     output = Path(HydraConfig.get().runtime.output_dir)
     output.mkdir(parents=True, exist_ok=True)
+    experiment, *landscapes = map(str, folders) if folders else (None,)
     result = {
-        "experiment": None if folder is None else str(folder),
+        "experiment": experiment,
+        "landscapes": landscapes,
         "overrides": list(HydraConfig.get().overrides.task),
         "error": error,
     }

@@ -38,10 +38,13 @@ class Landscape:
         """Check the ranges of the keys under `at`."""
         require(len(self.models) in (0, 2, 3), f"{at}.models", self.models, "name two models, three, or none: []")
         require(len(set(self.models)) == len(self.models), f"{at}.models", self.models, "names a model twice")
-        for key in ("intervals", "plane_intervals"):
-            require(getattr(self, key) >= 1, f"{at}.{key}", getattr(self, key), "must be at least 1")
+        for key, most in (("intervals", 1000), ("plane_intervals", 50)):
+            value = getattr(self, key)
+            require(
+                1 <= value <= most, f"{at}.{key}", value, f"must be in [1, {most}]: every point is a model to measure"
+            )
         for key in ("beyond", "plane_beyond"):
-            require(getattr(self, key) >= 0, f"{at}.{key}", getattr(self, key), "must not be negative")
+            require(0 <= getattr(self, key) <= 5, f"{at}.{key}", getattr(self, key), "must be in [0, 5]")
         for key in ("prompts", "documents"):
             require(getattr(self, key) >= 2, f"{at}.{key}", getattr(self, key), "must be at least 2")
 
@@ -57,9 +60,11 @@ class Points:
     def add(self, models: Sequence[Model], weights: Sequence[float]) -> Stage:
         """Add a point; models of weight 0 are no part of it, so that points of a line are also those of an edge."""
         used = [(name, stage, weight) for (name, stage), weight in zip(models, weights, strict=True) if weight != 0]
+        says = " + ".join(name if weight == 1 else f"{weight:.3g} {name}" for name, _, weight in used)
+        # In an order of their own: a point is the same one whichever end a line begins at.
+        used.sort(key=lambda each: each[1].fingerprint)
         config = dict(self.config) | {"weights": [weight for _, _, weight in used]}
         inputs = {f"ingredient_{index}": stage for index, (_, stage, _) in enumerate(used, start=1)}
-        says = " + ".join(name if weight == 1 else f"{weight:.3g} {name}" for name, _, weight in used)
         return self.plan.add("point", f"point {says.replace('+ -', '- ')}", config, inputs | dict(self.inputs))
 
 
@@ -73,6 +78,19 @@ def model(name: str, named: Mapping[str, Model], sft: Callable[[int], Stage]) ->
     there_are = ", ".join(["sft_1", "sft_2", "...", *named])
     require(name in named, "landscape.models", name, f"there is no such model; there are {there_are}")
     return named[name]
+
+
+def check_span(models: Sequence[Model], soup: Stage) -> None:
+    """Raise `ConfigurationError` for models that span no line or plane, as far as a plan can tell."""
+    names = [name for name, _ in models]
+    stages = [stage.fingerprint for _, stage in models]
+    for index, stage in enumerate(stages):
+        same = f"{names[index]} is {names[stages.index(stage)]}; name models that differ"
+        require(stages.index(stage) == index, "landscape.models", names, same)
+    own = {stage for role, stage in soup.inputs.items() if role.startswith("ingredient_")}
+    average = soup.config.get("recipe") == "average" and "base_weight" not in soup.config
+    on_line = len(models) == 3 and soup.fingerprint in stages and average and own <= set(stages)
+    require(not on_line, "landscape.models", names, "the soup lies on the line between the others; name another model")
 
 
 def add(

@@ -9,7 +9,7 @@ from typing import Any
 from salsa.store.fingerprint import fingerprint
 
 VERSIONS = {
-    "data": 1,
+    "data": 2,
     "base": 2,
     "sft": 2,
     "soup": 1,

@@ -151,8 +151,10 @@ def weights(soup: Soup) -> list[float] | None:
         return recipes.over_base(recipes.uniform(soup.ingredients))
     if isinstance(soup, TaskArithmeticSoup):
         return recipes.task_arithmetic(soup.scales)
-    if isinstance(soup, LitiSoup) and (soup.merge is Merge.uniform or soup.ingredients == 1):
+    if isinstance(soup, LitiSoup) and (soup.merge is Merge.uniform or soup.ingredients == 1 or soup.eta == 0):
         return list(recipes.liti(recipes.over_base(recipes.uniform(soup.ingredients)), soup.eta))
+    if isinstance(soup, SlerpSoup) and soup.ingredients == 2 and soup.share in (0, 1):
+        return recipes.over_base(recipes.line(soup.share))
     return None
 
 
@@ -173,7 +175,7 @@ def title(soup: Soup) -> str:
     if isinstance(soup, GreedySoup):
         return f"greedy soup of up to {count} by {soup.by.value}"
     if isinstance(soup, SlerpSoup):
-        return f"slerp of {count} task vectors"
+        return f"slerp of {count} task vectors, share {soup.share:g}"
     if isinstance(soup, LitiSoup):
         return f"{soup.merge.value} soup of {count}, {soup.eta:g} of the way from the base"
     return f"task vectors times {', '.join(f'{scale:g}' for scale in soup.scales)}"
@@ -186,4 +188,6 @@ def settings(soup: Soup) -> dict[str, Any]:
     if isinstance(soup, SlerpSoup):
         return {"recipe": "slerp", "share": float(soup.share)}
     assert isinstance(soup, LitiSoup)
+    if soup.eta == 1:
+        return {"recipe": "slerp", "share": 0.5}
     return {"recipe": "liti", "merge": soup.merge.value, "eta": float(soup.eta)}

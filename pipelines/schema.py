@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipelines.arm import Align, Rewards
 from pipelines.choices import JudgeName, Origin, Reference
 from pipelines.configuration import Config, ConfigurationError, accept, check_all, require
-from pipelines.recipe import SCHEMAS
+from pipelines.recipe import SCHEMAS, GreedySoup
 from pipelines.rules import merged
 from pipelines.sources import FilesData, UltraData, ZooData
 from salsa.data.suites import OWN_SUITES, ULTRA_SUITES, name_problem
@@ -189,6 +189,8 @@ def _check_suites(config: Config) -> None:
     if config.landscape.models:
         asked.setdefault(config.landscape.suite, "landscape.suite")
     for name, key in asked.items():
+        chosen = isinstance(config.soup, GreedySoup) and name == "validation"
+        require(not chosen, key, name, "soup=greedy chooses by this suite's questions; report on another one")
         if name not in known:
             there_are = f"the data have {', '.join(known)}"
             raise ConfigurationError(f"{key}: no suite {name!r}; {there_are}; {fix.format(name=name)}")

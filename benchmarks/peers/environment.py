@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PPO = "1.12.0"
 """The last release of TRL that has a PPO trainer."""
 SFT = "1.16.0"
+MERGEKIT = "0.1.5"
 
 _COMPLETE = "complete.json"
 _INSTALL_SECONDS = 1800
@@ -42,12 +43,16 @@ def interpreter(folder: Path, release: str) -> Path:
     Raises:
         PeerError: if pip fails.
     """
-    target = folder.absolute() / f"trl-{release}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if not (target / _COMPLETE).exists():
-            _make(target, release)
-    return target / "bin" / "python"
+    return _kept(folder.absolute() / f"trl-{release}", lambda target: _make(target, release))
+
+
+def merging(folder: Path) -> Path:
+    """Return the Python of the environment with mergekit, which is made where there is none, with this program's torch.
+
+    Raises:
+        PeerError: if pip fails.
+    """
+    return _kept(folder.absolute() / f"mergekit-{MERGEKIT}", _make_merging)
 
 
 def versions(folder: Path, release: str) -> dict[str, str]:
@@ -88,21 +93,46 @@ def _quiet_environment() -> dict[str, str]:
     }
 
 
+def _kept(target: Path, make: Callable[[Path], None]) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not (target / _COMPLETE).exists():
+            make(target)
+    return target / "bin" / "python"
+
+
 def _make(target: Path, release: str) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    print(f"making an environment with TRL {release} in {target}; this takes minutes", file=sys.stderr)
-    venv.create(target, with_pip=True)
-    torch = version("torch").partition("+")[0]
-    _pip(target, f"torch=={torch}")
+    torch = _begin(target, f"TRL {release}")
     wanted = [f"trl=={release}", f"transformers=={version('transformers')}", *_EXTRA]
     try:
-        _pip(target, "--constraint", str(ROOT / "constraints.txt"), f"torch=={torch}", *wanted)
+        _pip(target, "--constraint", str(ROOT / "constraints.txt"), torch, *wanted)
     except PeerError:
         # A later constraints file may ask for versions that this release does not take.
-        _pip(target, f"torch=={torch}", f"trl=={release}", *_EXTRA)
+        _pip(target, torch, f"trl=={release}", *_EXTRA)
+    _complete(target, ("trl", *_SHARED))
+
+
+def _make_merging(target: Path) -> None:
+    torch = _begin(target, f"mergekit {MERGEKIT}")
+    _pip(target, torch, f"mergekit=={MERGEKIT}")
+    _complete(target, ("mergekit", "torch", "transformers", "safetensors"))
+
+
+def _begin(target: Path, name: str) -> str:
+    """Make an environment with the torch that runs this program; return how pip calls it."""
+    shutil.rmtree(target, ignore_errors=True)
+    print(f"making an environment with {name} in {target}; this takes minutes", file=sys.stderr)
+    venv.create(target, with_pip=True)
+    torch = f"torch=={version('torch').partition('+')[0]}"
+    _pip(target, torch)
+    return torch
+
+
+def _complete(target: Path, names: Sequence[str]) -> None:
+    """Write down the versions of what an environment holds, which says that it is complete."""
     code = (
         "import importlib.metadata as m, json;"
-        f"print(json.dumps({{name: m.version(name) for name in {('trl', *_SHARED)!r}}}))"
+        f"print(json.dumps({{name: m.version(name) for name in {tuple(names)!r}}}))"
     )
     listed = subprocess.run([str(target / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True)
     (target / _COMPLETE).write_text(listed.stdout, encoding="utf-8")

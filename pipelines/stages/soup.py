@@ -34,14 +34,15 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     """
     config = work.config
     base = work.inputs["base"].path
-    folders = _ingredients(work)
-    metrics = _geometry(base, folders)
+    models = _ingredients(work)
+    names, folders = list(models), list(models.values())
+    metrics = _geometry(base, models)
     if config["recipe"] == "greedy":
-        says, found = _greedy(work, folders)
+        says, found = _greedy(work, models)
         metrics |= found
     elif config["recipe"] == "average":
         weights = config["weights"]
-        says = _says(weights)
+        says = _says(names, weights)
         if "base_weight" in config:
             blend = [*weights, config["base_weight"]]
             write_blend(folders, base, lambda name: blend, work.folder, base_from(work))
@@ -60,18 +61,20 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     return says + _apart(metrics), metrics
 
 
-def _ingredients(work: Work) -> list[Path]:
-    count = sum(role.startswith("ingredient_") for role in work.inputs)
-    return [work.inputs[f"ingredient_{index}"].path for index in range(1, count + 1)]
+def _ingredients(work: Work) -> dict[str, Path]:
+    """Return the SFT models by their names; those that a recipe gives no weight are none of them."""
+    numbers = sorted(int(role.removeprefix("ingredient_")) for role in work.inputs if role.startswith("ingredient_"))
+    return {f"SFT{number}": work.inputs[f"ingredient_{number}"].path for number in numbers}
 
 
-def _says(weights: Sequence[float]) -> str:
-    return " + ".join(f"{weight:.4g} SFT{index}" for index, weight in enumerate(weights, start=1) if weight != 0)
+def _says(names: Sequence[str], weights: Sequence[float]) -> str:
+    parts = [f"{weight:.4g} {name}" for name, weight in zip(names, weights, strict=True) if weight != 0]
+    return " + ".join(parts)
 
 
-def _greedy(work: Work, folders: list[Path]) -> tuple[str, dict[str, Any]]:
+def _greedy(work: Work, models: Mapping[str, Path]) -> tuple[str, dict[str, Any]]:
     """Choose the ingredients, leave their mean and what was tried."""
-    names = [f"SFT{index}" for index in range(1, len(folders) + 1)]
+    names, folders = list(models), list(models.values())
     by_reward = work.config["by"] == "reward"
     most = 2 * len(folders) - 1  # each by itself, then each but the best one in a mean
     tried = 0
@@ -79,7 +82,7 @@ def _greedy(work: Work, folders: list[Path]) -> tuple[str, dict[str, Any]]:
     def score(weights: Sequence[float]) -> float:
         nonlocal tried
         tried += 1
-        work.progress(tried - 1, most, f"greedy soup, trial of {_says(weights)}")
+        work.progress(tried - 1, most, f"greedy soup, trial of {_says(names, weights)}")
         with trial(work, folders, weights) as folder:
             return _reward(work, folder) if by_reward else _loss(work, folder)
 
@@ -129,12 +132,13 @@ def _reward(work: Work, folder: Path) -> float:
     return mean_reward(Rewards(responder, score), accelerator=work.execution.accelerator).mean
 
 
-def _geometry(base: Path, folders: list[Path]) -> dict[str, Any]:
+def _geometry(base: Path, models: Mapping[str, Path]) -> dict[str, Any]:
     """Return the least distance of two ingredients, and norms and cosine (of the first two) of their task vectors.
 
     Norms and cosine are None where the base's tensors are not the ingredients', as with published weights that store
     tied tensors twice; the cosine is None, too, where an ingredient is the base itself. One ingredient has no distance.
     """
+    names, folders = list(models), list(models.values())
     norms = cosine = None
     try:
         measured = task_vectors(base, folders)
@@ -151,7 +155,7 @@ def _geometry(base: Path, folders: list[Path]) -> dict[str, Any]:
     distance = measured.distances[first][second]
     if distance == 0:
         raise SoupError(
-            f"SFT{first + 1} and SFT{second + 1} are the same model, and a soup of them is that model again; what "
+            f"{names[first]} and {names[second]} are the same model, and a soup of them is that model again; what "
             "tells them apart is the order of the demonstrations: give more of them (sft.demonstrations), more steps "
             "(sft.steps), or a higher learning rate (sft.optimiser.learning_rate)"
         )

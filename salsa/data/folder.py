@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from salsa.data.conversation import Conversation, Message, Pair, Prompt
+from salsa.data.conversation import Conversation, Pair, Prompt
+from salsa.data.forms import question_key
 from salsa.data.records import RecordFile, to_conversation, to_pair, to_prompt
 from salsa.data.rows import DataError
 
@@ -75,17 +76,10 @@ class FolderSource:
         return [to_prompt(record) for record in file.read(range(min(count, len(file))))]
 
     def heldout_demonstrations(self, count: int) -> list[tuple[Conversation, str]]:
-        """Return the first `count` held-out questions with their chosen replies.
-
-        Raises:
-            DataError: if the data bring no pairs: without them no reply to a held-out question is kept.
-        """
-        pairs = self.pairs("heldout")
-        if pairs is None:
-            raise DataError(
-                f"{self.folder} holds no pairs, and so no replies to held-out questions; give data.preferences"
-            )
-        return [((*pair.conversation, Message("assistant", pair.chosen)), pair.cluster) for pair in pairs[:count]]
+        """Return the first `count` finished conversations of the validation suite, of pairs the chosen ones."""
+        file = self._file("heldout_demonstrations")
+        conversations = [to_conversation(record) for record in file.read(range(min(count, len(file))))]
+        return [(conversation, question_key(conversation)) for conversation in conversations]
 
     def recall_probes(self) -> list[tuple[str, str]]:
         """Return nothing: real text brings no list of its facts."""

@@ -162,13 +162,15 @@ class _Ingestion:
         self.only_demonstrations = not tables.preferences
         self.own_corpus = not tables.corpus
         self.open_writer = open_writer
-        names = ("corpus", "heldout_text", "demonstrations", "prompts", *(f"pairs_{split}" for split in PAIR_SPLITS))
+        names = ["corpus", "heldout_text", "demonstrations", "heldout_demonstrations", "prompts"]
+        names += [f"pairs_{split}" for split in PAIR_SPLITS]
         self.writers = {name: open_writer(f"{name}.jsonl") for name in names}
         self.suite_counts: dict[str, int] = {}
         self.suite_keys: dict[str, str] = {}  # question -> the given suite that asks it
         self.reserved: dict[str, dict[str, Prompt]] = {name: {} for name in OWN_SUITES}  # by hash of the prompt
         self.reserved_keys: set[str] = set()
         self.heldout: dict[str, str] = {}  # held-out documents by their hash
+        self.validation: dict[str, Conversation] = {}  # finished conversations of the validation suite, by its prompts
         self.seen: dict[str, set[str]] = {"corpus": set(), "prompts": set(), "demonstrations": set()}
         self.left_out: dict[str, int] = {}
 
@@ -236,6 +238,8 @@ class _Ingestion:
         """Write what is held out, in the order of its hashes; check that nothing is empty; return the report."""
         for key in sorted(self.heldout):
             self.writers["heldout_text"].write({"text": self.heldout[key]})
+        for key in sorted(self.validation):
+            self.writers["heldout_demonstrations"].write(from_conversation(self.validation[key]))
         for name, prompts in self.reserved.items():
             writer = self.open_writer(f"suites/{name}.jsonl")
             for key in sorted(prompts):
@@ -266,12 +270,18 @@ class _Ingestion:
             )
 
     def _reserve(self, split: str, conversation: Conversation) -> None:
-        """Keep the prompt of a finished conversation for a suite; what is held out is also text never trained on."""
+        """Keep the prompt of a finished conversation for a suite; the whole of it is never trained on.
+
+        Of the held-out split it is text, of the validation split a demonstration: what is chosen by the loss on one
+        must not have seen the questions that models are judged on.
+        """
         prompt = conversation[:-1]
         key, question = forms.conversation_key(prompt), forms.question_key(prompt)
         self.reserved_keys.add(question)
         self.reserved[split].setdefault(key, _as_prompt(prompt, key, question))
-        if split == "heldout":
+        if split == "validation":
+            self.validation.setdefault(key, conversation)
+        elif split == "heldout":
             text = forms.transcript(conversation)
             self.heldout.setdefault(forms.text_key(text), text)
 

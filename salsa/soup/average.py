@@ -49,11 +49,12 @@ def average(
 ) -> None:
     """Write the model sum_i weights[i] * theta_i to the folder `out`, with the settings files of the first model.
 
-    Sums are taken in float64 and rounded once, to the number format of the ingredients. Float64 costs no more than
-    float32 here, because files take longer than sums, and is never worse: half of each of two float32 models is the
-    same to the last bit, and elsewhere nothing is rounded on the way. From three ingredients on the sum is
-    compensated, so that a soup of copies is the model itself, bit for bit, and the order of the ingredients does not
-    matter. Tied tensors, which are stored once, stay tied; integer and bool tensors must agree and are copied. If one
+    Sums are taken in float64 and rounded once, to the number format of the ingredients. That costs little, because
+    files take longer than sums, and is never worse than float32: for float32 models at .5 and .5 it gives the same, to
+    the last bit (float64 has more than twice the digits, and then rounding twice is rounding once), and at other
+    weights it leaves out the roundings of weights and products. From three ingredients on the sum is
+    compensated, so that the order of the ingredients does not matter; a soup of copies is the model itself, bit for
+    bit. Tied tensors, which are stored once, stay tied; integer and bool tensors must agree and are copied. If one
     weight is 1 and the others are 0 the files are copied as they are. Memory does not grow with the size or the number
     of the models. A folder may hold a pointer instead of files. Weights may be negative (extrapolation).
 

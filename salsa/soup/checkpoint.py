@@ -172,15 +172,14 @@ def opened_files(folder: Path, files: Sequence[Path]) -> Iterator[Checkpoint]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that hold the weights of a model folder, without their index.
+    """Return the files that hold the weights of a model folder, without their index; those that the library loads.
 
     Raises:
         SoupError: if there are none, or the index is not one or names a file that is missing.
     """
-    if (folder / INDEX).is_file():
+    files = [folder / SINGLE]
+    if not files[0].is_file() and (folder / INDEX).is_file():
         files = [folder / name for name in sorted(set(_weight_map(folder).values()))]
-    else:
-        files = [folder / SINGLE]
     for file in files:
         if not file.is_file():
             raise SoupError(f"{file} is missing; {_instead(folder)}")

@@ -22,7 +22,7 @@ FAILED, MISUSED = 1, 2
 _DESCRIPTION = """\
 Merge models into a new model folder, which from_pretrained reads: full models, reward models, or LoRA adapters
 (safetensors) that all come from one pre-trained model. Several numbers are separated by spaces or commas; where the
-first one begins with a minus, write --weights=-.5,1.5.
+first one begins with a minus, write --weights=-.5,1.5 or --alpha=-.5.
 """
 _EXAMPLES = """\
 examples

@@ -89,7 +89,9 @@ class Converter:
             words = self._words[: len(numbers)]
             np.left_shift(numbers, 16, out=words, dtype=np.uint32)
             numbers = words.view(np.float32)
-        np.multiply(numbers, coefficient, out=out, dtype=np.float64)
+        # In two steps: a product of mixed types goes through small buffers, and takes longer.
+        np.copyto(out, numbers)
+        np.multiply(out, coefficient, out=out)
 
     def narrow(self, dtype: str, numbers: Array, out: Array) -> None:
         """Round float64 to a floating format, once and to the nearest (ties to even), into `out` as it is stored.

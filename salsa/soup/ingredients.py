@@ -7,6 +7,7 @@ package, one that is not in the hub's cache is downloaded.
 import json
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,11 +90,9 @@ def rebased(model: Ingredient, scratch: Path) -> Path:
     is not on this machine is an empty folder in `scratch`: a soup of adapters needs to know which one it is, no more.
     """
     assert model.base is not None
-    try:
+    with suppress(UnavailableModelError):  # it names its base in another way
         if base_of(model.folder) == model.base.folder:
             return model.folder
-    except UnavailableModelError:
-        pass  # it names its base in another way
     base = model.base.folder or scratch / "base"
     base.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="adapter-"))

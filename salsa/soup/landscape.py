@@ -19,38 +19,38 @@ Weights = tuple[float, ...]
 _ROUNDING = 1e-12
 
 
-def line_grid(points: int, beyond: float = 0.0) -> list[Weights]:
+def line_grid(intervals: int, beyond: float = 0.0) -> list[Weights]:
     """Return the weights (1 - alpha, alpha) of a grid on the line through two models, by rising alpha.
 
-    [0, 1] has `points` equal intervals, and the same spacing goes on beyond both ends as far as `beyond`; the midpoint
-    is always there. Each weight is a fraction rounded once, so a grid with a multiple of the intervals holds these
+    [0, 1] is cut into so many equal `intervals`, and the same spacing goes on beyond both ends as far as `beyond`; the
+    midpoint is always there. Each weight is a fraction rounded once, so a grid with a multiple of the intervals holds these
     very numbers, bit for bit. Raises ValueError for fewer than one interval or a negative `beyond`.
     """
-    margin = _margin(points, beyond, "points")
-    grid = {((points - k) / points, k / points) for k in range(-margin, points + margin + 1)}
+    margin = _margin(intervals, beyond)
+    grid = {((intervals - k) / intervals, k / intervals) for k in range(-margin, intervals + margin + 1)}
     return sorted(grid | {barycentre(2)}, key=lambda weights: weights[1])
 
 
-def plane_grid(steps: int, beyond: float = 0.0) -> list[Weights]:
+def plane_grid(intervals: int, beyond: float = 0.0) -> list[Weights]:
     """Return the weights of a lattice on the plane through three models, sorted by the second and third weight.
 
-    The weights are multiples of 1/steps, every one between -beyond and 1 + beyond: the triangle, and around it a
-    margin of even width with its corners cut. The barycentre and the midpoints of the edges are always there. Nested
-    like `line_grid`: a multiple of the steps only adds points. Needs no weights to be trained, only their number.
-    Raises ValueError for fewer than one step or a negative `beyond`.
+    The weights are multiples of 1 / `intervals`, every one between -beyond and 1 + beyond: the triangle, and around it
+    a margin of even width with its corners cut. The barycentre and the midpoints of the edges are always there. Nested
+    like `line_grid`: a multiple of the intervals only adds points. Needs no weights to be trained, only their number.
+    Raises ValueError for fewer than one interval or a negative `beyond`.
     """
-    margin = _margin(steps, beyond, "steps")
-    span = range(-margin, steps + margin + 1)
-    lattice = [(steps - j - k, j, k) for j, k in itertools.product(span, span) if steps - j - k in span]
-    grid = {tuple(count / steps for count in counts) for counts in lattice}
+    margin = _margin(intervals, beyond)
+    span = range(-margin, intervals + margin + 1)
+    lattice = [(intervals - j - k, j, k) for j, k in itertools.product(span, span) if intervals - j - k in span]
+    grid = {tuple(count / intervals for count in counts) for counts in lattice}
     grid |= {(0.5, 0.5, 0.0), (0.5, 0.0, 0.5), (0.0, 0.5, 0.5), barycentre(3)}
     return sorted(grid, key=lambda weights: weights[1:])
 
 
-def _margin(intervals: int, beyond: float, name: str) -> int:
+def _margin(intervals: int, beyond: float) -> int:
     """Return how many intervals fit between 1 and 1 + beyond, which is taken as the fraction that was meant."""
     if intervals < 1:
-        raise ValueError(f"{name} is {intervals}; a grid needs at least 1 interval")
+        raise ValueError(f"intervals is {intervals}; a grid needs at least 1")
     if not (math.isfinite(beyond) and beyond >= 0):
         raise ValueError(f"beyond is {beyond}; it must be 0 or more")
     return math.floor(Fraction(beyond).limit_denominator(10**6) * intervals)

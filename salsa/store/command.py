@@ -123,8 +123,8 @@ def _add_gc(actions: Any) -> argparse.ArgumentParser:
     text = "remove what no kept result needs, and leftovers of killed runs; shows what would go unless --yes is given"
     parser = _parser(actions, "gc", text, "collect_garbage")
     parser.description = (
-        f"{text[0].upper()}{text[1:]}. Kept results are the reports whose folder in experiments/ (landscapes: landscapes/) is there: delete that "
-        "folder to give a result up. What unfinished stages read is kept, too."
+        f"{text[0].upper()}{text[1:]}. Kept results are those whose folder in experiments/ or landscapes/ is there: "
+        "delete that folder to give a result up. What unfinished stages read is kept, too."
     )
     help_ = "the beginning of another artifact's fingerprint to keep, with what it needs; may be given more than once"
     parser.add_argument("--keep", action="append", default=[], metavar="FINGERPRINT", help=help_)

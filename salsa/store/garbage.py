@@ -88,9 +88,10 @@ def collect(store: Store, lineage: Lineage, roots: Mapping[str, str], idle_secon
 def check_removable(garbage: Garbage) -> None:
     """Raise `GarbageError` if removing now would be a mistake: nothing would be kept, or somebody is at work."""
     if garbage.removed and not garbage.kept:
+        folders = " or ".join(f"{name}/" for name in RESULTS.values())
         raise GarbageError(
-            f"no result is kept: no report has a folder in {RESULTS['report']}/, and all {len(garbage.removed)} artifacts "
-            "would go; name what to keep with --keep or --keep-newer-than, or delete the outputs folder yourself"
+            f"no result is kept: none has a folder in {folders}, and all {len(garbage.removed)} artifacts would go; "
+            "name what to keep with --keep or --keep-newer-than, or delete the outputs folder yourself"
         )
     if garbage.removed and garbage.running:
         raise GarbageError(f"{garbage.running[0]}, and a run at work may need what would be removed; wait for its end")

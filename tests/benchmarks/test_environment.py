@@ -54,3 +54,11 @@ def test_an_environment_whose_making_was_killed_is_made_anew(tmp_path, monkeypat
 def test_the_folder_follows_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert environment.default_folder() == tmp_path / "salsa" / "peers"
+
+
+def test_mergekit_has_an_environment_of_its_own(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(environment, "_make_merging", made.append)
+    python = environment.merging(tmp_path)
+    assert python == tmp_path / "mergekit-0.1.5" / "bin" / "python"
+    assert made == [tmp_path / "mergekit-0.1.5"]

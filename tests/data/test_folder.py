@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from salsa.data.folder import FolderSource
+from salsa.data.forms import question_key
 from salsa.data.ingestion import FileSet, IngestSettings, ingest
 from salsa.data.rows import DataError
 from salsa.data.source import Source
@@ -90,20 +91,22 @@ def test_a_folder_that_holds_nothing_says_so(tmp_path: Path) -> None:
         FolderSource(tmp_path)
 
 
-def test_heldout_demonstrations_are_the_chosen_replies_of_heldout_pairs(source: FolderSource) -> None:
-    held = source.heldout_demonstrations(5)
-    pairs = source.pairs("heldout")
-    assert pairs is not None
-    assert [(conversation[:-1], conversation[-1].content, cluster) for conversation, cluster in held] == [
-        (pair.conversation, pair.chosen, pair.cluster) for pair in pairs[:5]
-    ]
-    trained = set(source.demonstrations(rng(), 10_000))
-    assert trained.isdisjoint(conversation for conversation, _ in source.heldout_demonstrations(10_000))
+def test_heldout_demonstrations_answer_the_validation_suite_and_no_other_questions(source: FolderSource) -> None:
+    held = source.heldout_demonstrations(10_000)
+    validation = {prompt.conversation() for prompt in source.suite("validation", 10_000)}
+    assert {conversation[:-1] for conversation, _ in held} == validation
+    assert {conversation[-1].content for conversation, _ in held} <= {f"word {n}" for n in range(120)}
+    judged = {prompt.cluster for prompt in source.suite("heldout", 10_000)}
+    trained = {question_key(conversation) for conversation in source.demonstrations(rng(), 10_000)}
+    assert judged.isdisjoint(cluster for _, cluster in held)
+    assert trained.isdisjoint(cluster for _, cluster in held)
+    assert source.heldout_demonstrations(2) == held[:2]
 
 
-def test_without_pairs_there_are_no_heldout_demonstrations(tmp_path: Path) -> None:
-    rows = [{"messages": messages(f"Say {n}", f"word {n}")} for n in range(120)]
+def test_demonstrations_alone_hold_some_out_too(tmp_path: Path) -> None:
+    rows = [{"messages": messages(f"Say {n}", f"word {n}")} for n in range(300)]
     files = FileSet(demonstrations=(write_lines(tmp_path / "talks.jsonl", rows),))
     ingest(files, tmp_path / "out", IngestSettings())
-    with pytest.raises(DataError, match=r"give data\.preferences"):
-        FolderSource(tmp_path / "out").heldout_demonstrations(5)
+    held = FolderSource(tmp_path / "out").heldout_demonstrations(10_000)
+    assert held
+    assert all(conversation[-1].role == "assistant" for conversation, _ in held)

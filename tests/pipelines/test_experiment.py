@@ -85,6 +85,11 @@ def test_recipes_of_one_model_are_one_artifact() -> None:
     assert soup_of("soup=task_arithmetic", "soup.scales=[0,1]").name == "sft_2"
     assert soup_of("soup=uniform", "soup.ingredients=1").name == "sft_1"
     assert soup_of("soup=liti", "soup.merge=uniform", "soup.eta=0").name == "base"
+    assert soup_of("soup=liti", "soup.eta=0").name == "base"
+    assert soup_of("soup=liti", "soup.eta=1") == soup_of("soup=slerp")
+    assert soup_of("soup=slerp", "soup.share=1").name == "sft_2"
+    assert soup_of("soup=weighted", "soup.weights=[0,0,1]").name == "sft_3"
+    assert list(soup_of("soup=weighted", "soup.weights=[.5,0,.5]").inputs) == ["ingredient_1", "ingredient_3", "base"]
 
 
 def test_a_soup_has_as_many_ingredients_as_its_recipe_asks_for() -> None:
@@ -113,6 +118,31 @@ def test_a_finer_or_wider_landscape_only_adds_points() -> None:
     assert line < points("landscape=line", "landscape.beyond=1")
     plane = points("landscape=plane")
     assert line < plane < points("landscape=plane", "landscape.plane_intervals=8")
+
+
+def test_a_line_has_the_same_points_from_both_ends() -> None:
+    there, back = (f"landscape.models=[{models}]" for models in ("sft_1,sft_2", "sft_2,sft_1"))
+    assert points("landscape=line", there) == points("landscape=line", back)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["landscape.models=[soup,sft_1]", "soup.alpha=0"], "SFT1 is soup; name models that differ"),
+        (["landscape.models=[sft_1,soup,sft_2]"], "the soup lies on the line between the others"),
+    ],
+)
+def test_models_that_span_nothing_are_refused_before_anything_runs(overrides: list[str], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        experiment("landscape=line", *overrides)
+
+
+def test_heldout_demonstrations_are_those_of_the_demonstrations_authors() -> None:
+    mix = [0.0, 0.0, 0.0, 1.0]
+    built = experiment("landscape=line", f"data.author_mix={mix}", "soup=greedy")
+    for stage in built.plan:
+        if stage.kind in ("point", "soup"):
+            assert stage.config["data"]["author_mix"] == mix
 
 
 def test_a_landscape_leaves_the_experiment_alone() -> None:

@@ -50,8 +50,8 @@ def weights_of(folder: Path) -> Weights:
 def made(tmp_path: Path, models: list[Path], *overrides: str, **more: Path) -> tuple[Path, str, dict[str, Any]]:
     """Run the soup stage of an experiment; return the soup's folder, what it says and its metrics."""
     stage = planned("soup", *overrides)
-    count = sum(role.startswith("ingredient_") for role in stage.inputs)
-    inputs = {f"ingredient_{index}": models[index] for index in range(1, count + 1)}
+    roles = [role for role in stage.inputs if role.startswith("ingredient_")]
+    inputs = {role: models[int(role.removeprefix("ingredient_"))] for role in roles}
     done = work(stage, inputs | {"base": models[0]} | more, tmp_path)
     says, metrics = soup.run(done)
     return done.folder, says, metrics
@@ -78,8 +78,8 @@ def test_liti_goes_part_of_the_way_from_the_base(models: list[Path], tmp_path: P
     assert_close(folder, combined(models[:3], 0.6, 0.2, 0.2))
 
 
-def test_slerp_at_its_ends_is_an_ingredient(models: list[Path], tmp_path: Path) -> None:
-    for index, share in ((1, 0), (2, 1)):
+def test_slerp_goes_from_one_ingredient_to_the_other(models: list[Path], tmp_path: Path) -> None:
+    for index, share in ((1, 1e-9), (2, 1 - 1e-9)):
         folder, *_ = made(tmp_path / str(share), models, "soup=slerp", f"soup.share={share}")
         assert_close(folder, weights_of(models[index]))
 
@@ -95,6 +95,12 @@ def test_slerp_keeps_the_length_that_the_line_loses(models: list[Path], tmp_path
 
 
 LENGTHS = {"arc": ("soup=slerp",), "line": ("soup=line",)}
+
+
+def test_a_soup_names_the_models_that_it_is_made_of(models: list[Path], tmp_path: Path) -> None:
+    folder, says, _ = made(tmp_path, models, "soup=weighted", "soup.weights=[.5,0,.5]")
+    assert says.startswith("0.5 SFT1 + 0.5 SFT3; ")
+    assert_close(folder, combined([models[1], models[3]], 0.5, 0.5))
 
 
 def test_a_weighted_soup_of_any_sum_is_made_where_it_is_asked_for(models: list[Path], tmp_path: Path) -> None:

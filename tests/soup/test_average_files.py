@@ -206,6 +206,8 @@ class TestRefusals:
         with pytest.raises(SoupError, match=r"the tensor w of .*0 has the number format F8_E4M3; only F64, F32"):
             average(folders, [0.5, 0.5], out)
         assert not out.exists()
+        with pytest.raises(SoupError, match="F8_E4M3"):
+            average(folders, [0.0, 0.5], out, any_sum=True)
         average(folders, [0.0, 1.0], out)
         assert weights_bytes(out) == weights_bytes(folders[1])
 

@@ -245,6 +245,19 @@ def test_an_index_that_disagrees_with_the_files_is_refused(tmp_path, change, mes
         pass
 
 
+def test_a_single_file_beside_shards_is_refused_unless_the_index_means_it(tmp_path):
+    folder = sharded(tmp_path / "model")
+    toy(folder, a0=torch.ones(1))
+    with (
+        pytest.raises(SoupError, match=r"says that a0 is in model-00001.* but it is in model.safetensors"),
+        opened(folder),
+    ):
+        pass
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"a0": SINGLE}}))
+    with opened(folder) as model:
+        assert list(model.entries) == ["a0"]
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"weight_map": 3}', '{"weight_map": {"a": []}}'])
 def test_what_is_no_index_is_said(tmp_path, content):
     (tmp_path / INDEX).write_text(content)

@@ -54,19 +54,19 @@ def test_the_bytes_are_those_of_the_library(tmp_path_factory, forms):
 
 
 def test_shards_hold_what_fits_and_the_index_says_where(tmp_path):
-    sizes = {"e": 3, "d": 1, "c": 1, "b": 5, "a": 1}
+    sizes = {"e": 3, "d": 1, "c": 1, "f": 2, "b": 5, "a": 1}
     write(tmp_path, {name: torch.full((size,), float(size)) for name, size in sizes.items()}, shard_bytes=16)
     files = [f"model-{number:05d}-of-00004.safetensors" for number in range(1, 5)]
     assert sorted(path.name for path in tmp_path.iterdir()) == [*files, INDEX]
     parts = [load_file(tmp_path / name) for name in files]
-    assert [sorted(part) for part in parts] == [["d", "e"], ["c"], ["b"], ["a"]]
+    assert [sorted(part) for part in parts] == [["d", "e"], ["c", "f"], ["b"], ["a"]]
     assert all(tensor.tolist() == [sizes[name]] * sizes[name] for part in parts for name, tensor in part.items())
     index = json.loads((tmp_path / INDEX).read_text())
-    assert index["metadata"] == {"total_size": 4 * 11}
+    assert index["metadata"] == {"total_size": 4 * 13}
     assert index["weight_map"] == {name: file for file, part in zip(files, parts, strict=True) for name in part}
     assert list(index["weight_map"]) == sorted(sizes)
     with opened(tmp_path) as model:
-        assert model.bytes == 44
+        assert model.bytes == 52
 
 
 def test_a_copy_has_the_bytes_of_the_original(tmp_path):

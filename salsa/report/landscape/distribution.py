@@ -10,6 +10,9 @@ from salsa.evaluation.statistics import Estimate
 
 Array = NDArray[np.float64]
 
+_DATA_SETS = 200
+"""How many made-up data sets the share by chance is averaged over; it is then known to about 1 %."""
+
 
 @dataclass(frozen=True)
 class Distribution:
@@ -43,6 +46,11 @@ class Distribution:
         bounds = zip(self.value.tolist(), lows.tolist(), highs.tolist(), strict=True)
         return [Estimate(value, low, high, self.n) for value, low, high in bounds]
 
+    def together(self, level: float) -> list[Estimate]:
+        """Return each point with an interval that holds for all points together (see `band`)."""
+        bounds = self.band(level) or [(None, None)] * len(self.value)
+        return [Estimate(value, *pair, self.n) for value, pair in zip(self.value.tolist(), bounds, strict=True)]
+
     def band(self, level: float) -> list[tuple[float, float]] | None:
         """Return an interval a point that all hold together in a share `level` of resamples (None without draws).
 
@@ -58,14 +66,31 @@ class Distribution:
     def best_shares(self, sign: int) -> list[float] | None:
         """Return the share of resamples in which each point is the best, for sign 1 the highest, for -1 the lowest.
 
-        Points that tie share a resample evenly, so the shares sum to 1. None without draws.
+        Points that tie share a resample evenly, so the shares sum to 1. None without draws. A share is no probability
+        of being best: see `chance_share`.
         """
         if self.draws is None:
             return None
-        directed = sign * self.draws
-        best = directed == directed.max(axis=1, keepdims=True)
-        shares: list[float] = (best / best.sum(axis=1, keepdims=True)).mean(axis=0).tolist()
+        shares: list[float] = _highest(sign * self.draws).tolist()
         return shares
+
+    def chance_share(self, sign: int) -> float | None:
+        """Return the mean share that the best point would have if all points were equally good, with the same noise.
+
+        The resamples' deviations from the data stand for data without differences, each of which is resampled in turn:
+        a point that is ahead by chance is ahead in most resamples, too.
+        """
+        if self.draws is None:
+            return None
+        deviations = sign * (self.draws - self.value)
+        return float(np.mean([_highest(data + deviations).max() for data in deviations[:_DATA_SETS]]))
+
+
+def _highest(table: Array) -> Array:
+    """Return the share of rows in which each column is the highest; columns that tie share a row evenly."""
+    best = table == table.max(axis=1, keepdims=True)
+    shares: Array = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    return shares
 
 
 class Resamples:

@@ -1,7 +1,7 @@
 """What a line or a plane shows of one quantity: the soup against its ingredients, the barrier, the best point."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from salsa.soup.landscape import Weights, above_chord, barrier, barycentre
 
 MIDPOINT, BARYCENTRE = "midpoint", "barycentre"
 ENDS, VERTICES, EDGES = "mean of the ends", "mean of the vertices", "mean of the edges' midpoints"
+_ZERO = 1e-3
+"""Of the last decimal of a metric: a bound this close to 0 is rounding, and taken for 0."""
 INSIDE, EDGE, VERTEX, OUTSIDE = "inside", "on an edge", "at a model", "outside"
 PLACES = (INSIDE, EDGE, VERTEX, OUTSIDE)
 
@@ -81,7 +83,7 @@ def of_line(field: Field) -> dict[str, Any]:
     against = {**dict(zip(field.models, ends, strict=True)), ENDS: (ends[0] + ends[1]) / 2}
     return {
         "centre": field.estimate(middle),
-        "differences": {name: field.estimate(middle - other) for name, other in against.items()},
+        "differences": _differences(field, middle, against),
         "barrier": _barrier(field),
         "best": _best(field, middle),
         "resolution": _resolution(field, middle),
@@ -99,15 +101,27 @@ def of_plane(field: Field) -> dict[str, Any]:
         against[EDGES] = sum(edges) / 3
     return {
         "centre": field.estimate(middle),
-        "differences": {name: field.estimate(middle - other) for name, other in against.items()},
+        "differences": _differences(field, middle, against),
         "interior": {
             "points": int(np.count_nonzero(inside)),
             "mean": field.estimate(interior),
-            "differences": {name: field.estimate(interior - other) for name, other in against.items() if name != EDGES},
+            "differences": _differences(
+                field, interior, {name: other for name, other in against.items() if name != EDGES}
+            ),
         },
         "best": _best(field, middle),
         "resolution": _resolution(field, middle),
     }
+
+
+def _differences(field: Field, own: Array, against: Mapping[str, Array]) -> dict[str, Any]:
+    """Return a point minus each of `against`: minus the models with intervals that hold for all of them together.
+
+    A verdict looks at two or three models at once; intervals of their own would err more often than they say.
+    """
+    found = {name: field.estimate(own - other) for name, other in against.items()}
+    apart = field.values.contrasts([own - against[name] for name in field.models])
+    return found | {name: asdict(each) for name, each in zip(field.models, apart.together(field.level), strict=True)}
 
 
 def _barrier(field: Field) -> dict[str, Any]:
@@ -126,22 +140,23 @@ def _barrier(field: Field) -> dict[str, Any]:
 
 
 def _best(field: Field, centre: Array) -> dict[str, Any]:
-    """Return the best point on the data, how sure that is, and the soup with equal weights against it.
+    """Return the best point on the data, and the soup with equal weights against its rival, the best other point.
 
-    The best of many points is chosen on the same data, so the interval of that difference is one that holds for the
-    differences to all points of the grid together.
+    The rival is chosen on the same data, so the interval of that difference is one that holds for the differences to
+    all points of the grid together.
     """
     shares = field.values.best_shares(field.sign)
-    best = int(np.argmax(field.sign * field.values.value))
-    apart = field.values.contrasts(centre - np.eye(len(centre)))
-    band = apart.band(field.level)
-    low, high = (None, None) if band is None else band[best]
+    heights = field.sign * field.values.value
+    best, rival = int(np.argmax(heights)), int(np.argmax(np.where(centre > 0, -np.inf, heights)))
+    apart = field.values.contrasts(centre - np.eye(len(centre))).together(field.level)
     found: dict[str, Any] = {
         "weights": list(field.weights[best]),
         "is_centre": bool(centre[best]),
+        "rival": list(field.weights[rival]),
+        "difference": asdict(apart[rival]),
         "share": None if shares is None else shares[best],
         "centre_share": None if shares is None else float(np.asarray(shares) @ centre),
-        "difference": asdict(Estimate(float(apart.value[best]), low, high, apart.n)),
+        "chance_share": field.values.chance_share(field.sign),
         "places": None if shares is None else _by_place(field.weights, shares),
     }
     if len(field.models) == 2:
@@ -177,35 +192,42 @@ def _range(weights: Sequence[Weights], shares: Sequence[float], level: float) ->
 
 
 def verdict(field: Field, findings: Mapping[str, Any]) -> str:
-    """Return in one sentence or two whether the soup with equal weights is better than every ingredient, and best."""
+    """Return in a few sentences whether the soup with equal weights is better than each ingredient, and best of all."""
     differences = {name: findings["differences"][name] for name in field.models}
-    worse = [name for name, each in differences.items() if _side(each, field.sign) < 0]
-    better = [name for name, each in differences.items() if _side(each, field.sign) > 0]
-    every = "both ends" if len(field.models) == 2 else "all three models"
-    if worse:
-        said = f"The {field.centre} is worse than {every if len(worse) == len(differences) else _listed(worse)}"
-    elif len(better) == len(differences):
-        said = f"The {field.centre} is better than {every}"
-    else:
-        undecided = [name for name in differences if name not in better]
-        said = f"The data do not decide whether the {field.centre} is better than {_listed(undecided, 'or')}"
-        said += f"; it is better than {_listed(better)}" if better else ""
+    sides = {name: _side(each, field) for name, each in differences.items()}
     measured = ", ".join(f"{shown(each, field.metric)} against {name}" for name, each in differences.items())
-    return f"{said} ({measured}). {_where(field, findings['best'])}"
+    return f"{_against(field, sides)} ({measured}). {_where(field, findings['best'])}"
+
+
+def _against(field: Field, sides: Mapping[str, int]) -> str:
+    """Return a sentence on the soup with equal weights against the models: worse, undecided, better."""
+    worse, unclear, better = ([name for name, side in sides.items() if side == wanted] for wanted in (-1, 0, 1))
+    every = "both ends" if len(sides) == 2 else "all three models"
+    if len(worse) == len(sides) or len(better) == len(sides):
+        return f"The {field.centre} is {'worse' if worse else 'better'} than {every}"
+    parts = [f"the {field.centre} is worse than {_listed(worse)}"] if worse else []
+    if unclear:
+        own = "it" if worse else f"the {field.centre}"
+        parts.append(f"the data do not decide whether {own} is better than {_listed(unclear, 'or')}")
+    parts += [f"it is better than {_listed(better)}"] if better else []
+    said = "; ".join(parts)
+    return said[0].upper() + said[1:]
 
 
 def _where(field: Field, best: Mapping[str, Any]) -> str:
-    """Return a sentence on the best point of the grid against the soup with equal weights."""
-    name, sure = spot(field.models, best["weights"]), ""
+    """Return a sentence on the best point of the grid; shares of resamples only where they tell points apart."""
+    rival, side = spot(field.models, best["rival"]), _side(best["difference"], field)
+    difference = shown(best["difference"], field.metric)
     if best["is_centre"]:
-        sure = "" if best["share"] is None else f" (in {best['share']:.0%} of resamples)"
-        return f"The best point of the grid is the {field.centre} itself{sure}."
-    if best["share"] is not None:
-        sure = f" (in {best['share']:.0%} of resamples; the {field.centre} in {best['centre_share']:.0%})"
-    apart = f"{field.centre} against it: {shown(best['difference'], field.metric)}"
-    if _side(best["difference"], field.sign) < 0:
-        return f"The best point of the grid is {name}{sure}, better than the {field.centre} ({apart})."
-    return f"The best point of the grid is {name}{sure}; the data do not tell the two apart ({apart})."
+        said, apart = f"The best point of the grid is the {field.centre} itself", f"against that: {difference}"
+        if side > 0:
+            return f"{said} (in {best['share']:.0%} of resamples), better than the next best, {rival} ({apart})."
+        return f"{said}; the data do not tell it from the next best, {rival} ({apart})."
+    said, apart = f"The best point of the grid is {rival}", f"{field.centre} against it: {difference}"
+    if side < 0:
+        sure = f"(in {best['share']:.0%} of resamples; the {field.centre} in {best['centre_share']:.0%})"
+        return f"{said} {sure}, better than the {field.centre} ({apart})."
+    return f"{said}; the data do not tell the {field.centre} from it ({apart})."
 
 
 def spot(models: Sequence[str], weights: Sequence[float]) -> str:
@@ -218,7 +240,8 @@ def spot(models: Sequence[str], weights: Sequence[float]) -> str:
 
 
 def shown(estimate: Mapping[str, Any], metric: Metric) -> str:
-    """Return a difference with its sign and interval, in the metric's decimals."""
+    """Return a difference with its sign and interval, in the decimals of `precise`."""
+    metric = precise(estimate, metric)
     value = _signed(estimate["value"] * metric.scale, metric.decimals)
     if estimate["low"] is None:
         return f"{value} [no interval]"
@@ -226,16 +249,28 @@ def shown(estimate: Mapping[str, Any], metric: Metric) -> str:
     return f"{value} [{low}, {high}]"
 
 
+def precise(estimate: Mapping[str, Any], metric: Metric) -> Metric:
+    """Return the metric with as many decimals as show on which side of 0 the bounds of this estimate lie."""
+    bounds = [_bound(estimate[key], metric) for key in ("low", "high")]
+    decimals = metric.decimals
+    while any(bound and round(bound * metric.scale, decimals) == 0 for bound in bounds):
+        decimals += 1
+    return replace(metric, decimals=decimals)
+
+
+def _bound(value: float | None, metric: Metric) -> float:
+    """Return a bound, or 0 for one that differs from 0 by rounding only."""
+    return 0.0 if value is None or abs(value * metric.scale) < _ZERO * 10**-metric.decimals else value
+
+
 def _signed(value: float, decimals: int) -> str:
     text = f"{value:+.{decimals}f}"
     return text[1:] if float(text) == 0 else text
 
 
-def _side(estimate: Mapping[str, Any], sign: int) -> int:
+def _side(estimate: Mapping[str, Any], field: Field) -> int:
     """Return 1 where the whole interval is on the better side of 0, -1 on the worse side, else 0."""
-    if estimate["low"] is None:
-        return 0
-    low, high = sorted((sign * estimate["low"], sign * estimate["high"]))
+    low, high = sorted(field.sign * _bound(estimate[key], field.metric) for key in ("low", "high"))
     return 1 if low > 0 else -1 if high < 0 else 0
 
 

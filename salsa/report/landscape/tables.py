@@ -14,23 +14,11 @@ _DISTANCE = Metric("distance", "", 3)
 _SHARE = Metric("share", "%", 0, 100.0)
 _COSINE = Metric("cosine", "", 3)
 
-_READING = (
-    "Differences are paired: in every resample all points have the same prompts. The minus sign reads as in the "
-    "formula, so for the loss a negative difference is the better one.",
-    "The difference to the best of the grid has an interval that holds for the differences to all its points together, "
-    "because the best one was chosen on the same data.",
-    "Barrier: the most by which a quantity gets worse than the chord between the two models within [0, 1] (Entezari et "
-    "al. 2022; Frankle et al. 2020 subtract the mean of the ends instead). Its interval follows from a band over all "
-    "alphas together: it lies above 0 only where some point is surely worse than the chord.",
-    "Best point, % of resamples: how often a point of the grid comes out best; ties are split.",
-    "Policies lie off the line and the plane; their foot is the nearest point on it. Distances are Euclidean.",
-)
-
-
 def markdown(landscape: Mapping[str, Any]) -> str:
-    """Return the page: what was measured, what it shows in sentences, the tables, and how to read them.
+    """Return the page: what was measured, what it shows in sentences, the tables, how to read them, where it is from.
 
-    `title` and `suite`, if a caller has added them to the landscape, are shown.
+    What a caller has added to the landscape is shown: `title`, `suite`, `fingerprint`, `seed`, `replicate`, `soup`,
+    and the `fingerprints` of `models` and `others` by their names.
     """
     title = f": {landscape['title']}" if landscape.get("title") else ""
     parts = [
@@ -39,8 +27,8 @@ def markdown(landscape: Mapping[str, Any]) -> str:
         _verdicts(landscape),
     ]
     parts += [to_markdown(grid) for grid in grids(landscape)]
-    parts.append(_reading(landscape))
-    return "\n".join(parts)
+    parts.append(reading.notes(landscape))
+    return "\n".join([*parts, *_origin(landscape)])
 
 
 def grids(landscape: Mapping[str, Any]) -> Iterator[Grid]:
@@ -281,14 +269,26 @@ def _verdicts(landscape: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _reading(landscape: Mapping[str, Any]) -> str:
-    intervals = (
-        f"Intervals are {landscape['level']:.0%} percentile intervals from {landscape['rounds']:,} resamples of "
-        "clusters of prompts (for the loss, of documents). They are **conditional on these trained models**: another "
-        "seed gives other models. At points they are pointwise; the CSV files also have a band that holds for all "
-        "points together (`band_low`, `band_high`; sup-t)."
-    )
-    return "\n".join(["## How to read it", "", *(f"* {line}" for line in (intervals, *_READING))]) + "\n"
+def _origin(landscape: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a last section on where the landscape comes from, if a caller has added that."""
+    if not landscape.get("fingerprint"):
+        return
+    said = [f"landscape {landscape['fingerprint'][:_SHORT]}"]
+    said += [f"{key} {landscape[key]}" for key in ("seed", "replicate") if landscape.get(key) is not None]
+    said += [f"soup of the policies: {landscape['soup']}"] if landscape.get("soup") else []
+    text = ", ".join(said)
+    caption = f"{text[0].upper()}{text[1:]}."
+    prints = landscape.get("fingerprints") or {}
+    rows = [
+        [Cell(name), Cell(kind), Cell(value)]
+        for key, kind in (("models", "model"), ("others", "policy"))
+        for name, value in (prints.get(key) or {}).items()
+    ]
+    columns = [Column("", left=True), Column("", left=True), Column("fingerprint", left=True)]
+    if rows:
+        yield to_markdown(Grid("Fingerprints", f"{caption} Those of the points are in the CSV files.", columns, rows))
+    else:
+        yield f"## Fingerprints\n\n{escape(caption)}\n"
 
 
 def _listed(names: Sequence[str]) -> str:

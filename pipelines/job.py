@@ -203,7 +203,8 @@ def _run(cfg: DictConfig, console: Console) -> None:
         _show(report, folder, console)
         for landscape in landscapes:
             _show_landscape(landscape, console)
-        _say_how_it_went(config, computed, experiment, console, seconds)
+        if failure is None:
+            _say_how_it_went(config, computed, experiment, console, seconds)
     if failure is not None:
         failure.folders = [folder, *landscapes]
         raise failure

@@ -1,34 +1,17 @@
-"""The tables of a landscape as data, and everything that was found about it as one Markdown page."""
+"""The tables of a landscape as data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from salsa.report.grid import BLANK, MISSING, Cell, Column, Grid, mark_best, measured, number, to_markdown
-from salsa.report.landscape.findings import BARYCENTRE, MIDPOINT, PLACES, VERTEX, spot
-from salsa.report.markup import escape
+from salsa.report.grid import BLANK, MISSING, Cell, Column, Grid, mark_best, measured, number
+from salsa.report.landscape.findings import BARYCENTRE, MIDPOINT, PLACES, VERTEX, precise, spot
 from salsa.report.schema import Metric
 
 _MOST_LAYERS = 8
 _DISTANCE = Metric("distance", "", 3)
 _SHARE = Metric("share", "%", 0, 100.0)
 _COSINE = Metric("cosine", "", 3)
-
-def markdown(landscape: Mapping[str, Any]) -> str:
-    """Return the page: what was measured, what it shows in sentences, the tables, how to read them, where it is from.
-
-    What a caller has added to the landscape is shown: `title`, `suite`, `fingerprint`, `seed`, `replicate`, `soup`,
-    and the `fingerprints` of `models` and `others` by their names.
-    """
-    title = f": {landscape['title']}" if landscape.get("title") else ""
-    parts = [
-        f"# Landscape between {escape(_listed(landscape['models']) + title)}\n",
-        _measured(landscape),
-        _verdicts(landscape),
-    ]
-    parts += [to_markdown(grid) for grid in grids(landscape)]
-    parts.append(reading.notes(landscape))
-    return "\n".join([*parts, *_origin(landscape)])
 
 
 def grids(landscape: Mapping[str, Any]) -> Iterator[Grid]:
@@ -90,17 +73,13 @@ def of_centre(landscape: Mapping[str, Any], kind: str) -> Grid:
     first = next(iter(found.values()))
 
     def row(title: str, pick: Any) -> list[Cell]:
-        return [Cell(title), *(measured(pick(found[key]), metric) for key, metric in metrics.items())]
+        picked = [(pick(found[key]), metric) for key, metric in metrics.items()]
+        return [Cell(title), *(measured(estimate, precise(estimate, metric)) for estimate, metric in picked)]
 
     rows = [
         row(f"{centre} − {name}", lambda each, name=name: each["differences"][name]) for name in first["differences"]
     ]
-    own = Cell("itself")
-    best = [
-        own if found[key]["best"]["is_centre"] else measured(found[key]["best"]["difference"], metrics[key])
-        for key in metrics
-    ]
-    rows.append([Cell(f"{centre} − best of the grid"), *best])
+    rows.append(row(f"{centre} − best other point", lambda each: each["best"]["difference"]))
     if kind == "line":
         rows.append(row("barrier", lambda each: each["barrier"]))
     else:
@@ -112,20 +91,27 @@ def of_centre(landscape: Mapping[str, Any], kind: str) -> Grid:
             )
             for name in against
         ]
-    rows.append(
-        [Cell("best of the grid"), *(Cell(spot(place["models"], found[key]["best"]["weights"])) for key in metrics)]
-    )
+    for title, key in (("best of the grid", "weights"), ("best other point", "rival")):
+        rows.append([Cell(title), *(Cell(spot(place["models"], found[name]["best"][key])) for name in metrics)])
     rows += _sureness(found, list(metrics), kind)
     return Grid(f"The {centre} on the {kind}, and the best point", "", columns, rows)
 
 
 def _sureness(found: Mapping[str, Any], keys: Sequence[str], kind: str) -> Iterator[list[Cell]]:
-    """Yield rows on how sure the place of the best point is."""
+    """Yield rows on where the best point is in resamples, and what would be so by chance."""
     if any(found[key]["best"]["share"] is None for key in keys):
         return
+    for title, name in (
+        ("the highest share of a point", "share"),
+        ("the same if all were equally good", "chance_share"),
+    ):
+        yield [Cell(f"{title}, % of resamples"), *(measured(found[key]["best"][name], _SHARE) for key in keys)]
     if kind == "line":
         ranges = (found[key]["best"]["alphas"] for key in keys)
-        yield [Cell("alpha of the best point"), *(Cell(f"{low:.4g} to {high:.4g}") for low, high in ranges)]
+        yield [
+            Cell("alpha of the best point in resamples"),
+            *(Cell(f"{low:.4g} to {high:.4g}") for low, high in ranges),
+        ]
     for place in PLACES:
         shares = [found[key]["best"]["places"][place] for key in keys]
         if any(shares):
@@ -146,7 +132,7 @@ def on_plane(landscape: Mapping[str, Any]) -> Grid:
         name = _named(plane["models"], point["weights"], BARYCENTRE)
         rows.append([Cell(name), *weights, *place, *_values(landscape, point["values"])])
     metrics: list[Metric | None] = [None] * 6
-    title = f"On the plane through {_listed(plane['models'])}"
+    title = f"On the plane through {listed(plane['models'])}"
     caption = f"Key points of {len(plane['points'])}; all are in plane.csv. x and y: coordinates, in weight distance."
     return Grid(title, caption, columns, mark_best(rows, [*metrics, *_metrics(landscape).values()]))
 
@@ -233,63 +219,6 @@ def layers(geometry: Mapping[str, Any], models: Sequence[str]) -> Grid:
     return Grid("Task vectors by layer", caption, columns, rows)
 
 
-def _measured(landscape: Mapping[str, Any]) -> str:
-    """Return a paragraph on the points and the data."""
-    line, plane, models = landscape["line"], landscape["plane"], landscape["models"]
-    alphas = [point["weights"][1] for point in line["points"]]
-    text = (
-        f"Each point is one soup, weights w_1 theta_1 + w_2 theta_2 (+ w_3 theta_3) with sum 1 of {_listed(models)}. "
-        f"Line: (1 - alpha) {models[0]} + alpha {models[1]}, {len(alphas)} points from alpha = {alphas[0]:.4g} to "
-        f"{alphas[-1]:.4g}. "
-    )
-    if plane:
-        weights = [weight for point in plane["points"] for weight in point["weights"]]
-        text += (
-            f"Plane: {len(plane['points'])} points, a lattice with every weight from {min(weights):.4g} to "
-            f"{max(weights):.4g}, so inside and outside the triangle. Its origin is {models[0]}; the first axis is "
-            "e_1 = (theta_2 - theta_1) / |theta_2 - theta_1|, the second e_2 the part of theta_3 - theta_1 that is "
-            "orthogonal to it, normalised (Gram-Schmidt, as Garipov et al. 2018); the unit is Euclidean distance. "
-        )
-    suite = f" of {landscape['suite']}" if landscape.get("suite") else ""
-    text += (
-        f"Replies a point: {landscape['replies']:,}, one to each of the same prompts{suite} "
-        f"({landscape['clusters']:,} clusters), with the same random numbers at every point (common random numbers)."
-    )
-    if landscape["documents"]:
-        text += f" SFT loss: {landscape['documents']:,} held-out documents, {landscape['tokens']:,} learned tokens."
-    return escape(text) + "\n"
-
-
-def _verdicts(landscape: Mapping[str, Any]) -> str:
-    lines = ["## What it shows", ""]
-    for kind in ("line", "plane"):
-        for key, verdict in (landscape[kind] or {"verdicts": {}})["verdicts"].items():
-            metric = Metric(**landscape["quantities"][key])
-            lines.append(f"* {escape(f'{kind.capitalize()}, {metric.label} ({metric.unit}): {verdict}')}")
-    return "\n".join(lines) + "\n"
-
-
-def _origin(landscape: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a last section on where the landscape comes from, if a caller has added that."""
-    if not landscape.get("fingerprint"):
-        return
-    said = [f"landscape {landscape['fingerprint'][:_SHORT]}"]
-    said += [f"{key} {landscape[key]}" for key in ("seed", "replicate") if landscape.get(key) is not None]
-    said += [f"soup of the policies: {landscape['soup']}"] if landscape.get("soup") else []
-    text = ", ".join(said)
-    caption = f"{text[0].upper()}{text[1:]}."
-    prints = landscape.get("fingerprints") or {}
-    rows = [
-        [Cell(name), Cell(kind), Cell(value)]
-        for key, kind in (("models", "model"), ("others", "policy"))
-        for name, value in (prints.get(key) or {}).items()
-    ]
-    columns = [Column("", left=True), Column("", left=True), Column("fingerprint", left=True)]
-    if rows:
-        yield to_markdown(Grid("Fingerprints", f"{caption} Those of the points are in the CSV files.", columns, rows))
-    else:
-        yield f"## Fingerprints\n\n{escape(caption)}\n"
-
-
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names in words."""
     return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -11,7 +11,7 @@ from salsa.soup import formats
 from salsa.soup.checkpoint import INDEX, SINGLE, Checkpoint, Entry, SoupError, opened
 from salsa.soup.compatibility import CHAT_TEMPLATE, TOKENIZER_FILES, check_forms, check_settings, check_weights
 from salsa.soup.crew import share, usual_threads
-from salsa.soup.mixture import PIECE, Mixer, Piece, Term
+from salsa.soup.mixture import Mixer, Piece, Term, longest
 from salsa.soup.writer import UNFINISHED, Layout, Writer, copied, planned
 
 __all__ = ["SHARD_BYTES", "Coefficients", "Progress", "SoupError", "average", "combine", "copy_settings"]
@@ -184,8 +184,9 @@ def _pieces(pattern: Checkpoint, layout: Layout, terms: _Terms) -> Iterator[Piec
         for name in shard.begins:
             entry = pattern.entries[name]
             parts = terms(entry)
-            for start in range(0, entry.count, PIECE):
-                yield Piece(entry, parts, start, min(start + PIECE, entry.count))
+            step = longest(parts)
+            for start in range(0, entry.count, step):
+                yield Piece(entry, parts, start, min(start + step, entry.count))
 
 
 @contextmanager
@@ -208,6 +209,6 @@ def _unless_it_fails(out: Path) -> Iterator[None]:
     except BaseException:
         for name in SETTINGS_FILES:
             (out / name).unlink(missing_ok=True)
-        if made:
+        if made and not any(out.iterdir()):
             out.rmdir()
         raise

@@ -6,6 +6,7 @@ message and not the death of the process, and how much memory is used does not d
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class SoupError(ValueError):
     """Models that cannot be averaged, or weights that make no average; the message names the first difference."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """Where a tensor lies: `begin` is the place of its first byte in `file`, `bytes` its size there."""
 
@@ -274,7 +275,8 @@ def _entry(name: str, file: Path, begin: int, value: Any) -> Entry:
         raise ValueError("a size that is not a whole number")
     if stop - start != formats.size(dtype, prod(shape)):
         raise ValueError("offsets that do not fit the shape")
-    return Entry(name, file, dtype, tuple(shape), begin + start, stop - start)
+    # Many models have the same names, and some of them tens of thousands.
+    return Entry(sys.intern(name), file, dtype, tuple(shape), begin + start, stop - start)
 
 
 def _again(file: Path) -> str:

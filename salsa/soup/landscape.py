@@ -23,8 +23,8 @@ def line_grid(intervals: int, beyond: float = 0.0) -> list[Weights]:
     """Return the weights (1 - alpha, alpha) of a grid on the line through two models, by rising alpha.
 
     [0, 1] is cut into so many equal `intervals`, and the same spacing goes on beyond both ends as far as `beyond`; the
-    midpoint is always there. Each weight is a fraction rounded once, so a grid with a multiple of the intervals holds these
-    very numbers, bit for bit. Raises ValueError for fewer than one interval or a negative `beyond`.
+    midpoint is always there. Each weight is a fraction rounded once, so a grid with a multiple of the intervals holds
+    these very numbers, bit for bit. Raises ValueError for fewer than one interval or a negative `beyond`.
     """
     margin = _margin(intervals, beyond)
     grid = {((intervals - k) / intervals, k / intervals) for k in range(-margin, intervals + margin + 1)}

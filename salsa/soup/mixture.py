@@ -11,7 +11,10 @@ from salsa.soup.formats import Array
 from salsa.soup.writer import Writer
 
 PIECE = 2**18
-"""Elements that are summed at once: little memory, and yet so long that threads seldom wait for each other."""
+"""Elements of two terms that are summed at once: little memory, yet so many that threads seldom wait for each other.
+
+A multiple of 4, because sums of more terms take shorter pieces of the same memory.
+"""
 
 Term = tuple[Checkpoint, float]
 """A model and its coefficient, which is not 0."""
@@ -27,15 +30,20 @@ class Piece:
     stop: int
 
 
+def longest(terms: Sequence[Term]) -> int:
+    """Return how many elements a piece of a sum may have."""
+    return PIECE if len(terms) <= 2 else PIECE // 4
+
+
 class Mixer:
-    """Computes pieces and writes them; has buffers for one piece, whatever the number of models."""
+    """Computes pieces and writes them; has buffers for one piece, of the same size whatever the number of terms."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._read = np.empty(8 * PIECE, np.uint8)
         self._result = np.empty(8 * PIECE, np.uint8)
         self._converter = formats.Converter(PIECE)
-        self._sums = [np.empty(PIECE) for _ in range(5)]
+        self._sums = np.empty(2 * PIECE)
 
     def __call__(self, piece: Piece) -> int:
         """Write a piece; return its size in bytes.
@@ -61,7 +69,7 @@ class Mixer:
 
     def _added(self, piece: Piece) -> Array:
         """Return the sum of two terms at most, whose order does not matter, in float64."""
-        total, other = (buffer[: piece.stop - piece.start] for buffer in self._sums[:2])
+        total, other = (buffer[: piece.stop - piece.start] for buffer in self._sums.reshape(2, PIECE))
         if piece.terms:
             self._product(piece, piece.terms[0], total)
         else:
@@ -77,7 +85,8 @@ class Mixer:
         An average often lies half-way between two numbers of the format, and there the last bit of a plain sum, which
         depends on the order of the models, would decide.
         """
-        total, grown, part, other, lost = (buffer[: piece.stop - piece.start] for buffer in self._sums)
+        buffers = self._sums.reshape(8, PIECE // 4)[:, : piece.stop - piece.start]
+        total, grown, part, other, lost = buffers[:5]
         # Minus what was lost: with this sign a sum of negative zeros is one.
         lost.fill(0)
         self._product(piece, piece.terms[0], total)

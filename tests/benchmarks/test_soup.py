@@ -130,9 +130,11 @@ def test_everything_is_measured_beside_a_peer(tmp_path, monkeypatch, capsys):
     assert soup.main(soup.parse([*given, "--folder", str(tmp_path), "--json", str(tmp_path / "figures.json")])) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(figures)
-    speed, alone, same, near, *memory = figures
-    assert speed["ours"] > 0
-    assert len(speed["ratios"]) == len(alone["ratios"]) == 1
+    whole, start, alone, same, near, *memory = figures
+    for line in (whole, start, alone):
+        assert line["ours"] > 0
+        assert line["unit"] == "s"
+        assert len(line["ratios"]) == 1
     assert same["ours"] == same["other"] > 10
     assert same["holds"]
     assert near["ours"] <= 4

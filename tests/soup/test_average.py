@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from salsa.models.families import save
 from salsa.models.heads import reward_from_causal
-from salsa.soup import average as module
+from salsa.soup import mixture
 from salsa.soup.average import SoupError, average, combine
 from tests.models.tiny import causal, tokenizer
 from tests.soup.models import content_of, random_tensors, toys, weights_bytes
@@ -126,7 +126,9 @@ class TestSum:
         assert weights_of(tmp_path / "half")["w"].tolist() == [1.5, 2.5]
 
     @given(
-        sizes=st.lists(st.integers(0, 30), min_size=1, max_size=4), piece=st.integers(1, 35), threads=st.integers(1, 4)
+        sizes=st.lists(st.integers(0, 30), min_size=1, max_size=4),
+        piece=st.integers(1, 35).map(lambda count: 4 * count),
+        threads=st.integers(1, 4),
     )
     @settings(max_examples=30, deadline=None)
     def test_neither_pieces_nor_threads_change_the_bytes(self, tmp_path_factory, sizes, piece, threads):
@@ -138,7 +140,7 @@ class TestSum:
         ]
         average(folders, [0.2, 0.3, 0.5], folder / "whole", threads=1)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "PIECE", piece)
+            patch.setattr(mixture, "PIECE", piece)
             average(folders, [0.2, 0.3, 0.5], folder / "pieces", threads=threads)
         assert content_of(folder / "whole") == content_of(folder / "pieces")
 

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -64,6 +65,22 @@ def test_the_earliest_error_is_raised_and_no_thread_is_left(threads):
         share(iter(range(1000)), lambda: work, threads, lambda _: None)
     assert threading.active_count() == before
     assert len(begun) <= 2 * threads
+
+
+def test_no_thread_works_on_after_an_error():
+    both, ended = threading.Barrier(2), []
+
+    def work(task):
+        both.wait(timeout=30)
+        if task == 0:
+            raise ValueError("task 0")
+        time.sleep(0.2)
+        ended.append(task)
+        return 1
+
+    with pytest.raises(ValueError, match="task 0"):
+        share(range(2), lambda: work, 2, lambda _: None)
+    assert ended == [1]
 
 
 def test_an_error_of_the_callback_or_the_tasks_or_the_hiring_ends_it():

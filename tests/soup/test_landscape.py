@@ -33,8 +33,8 @@ def test_the_line_has_even_steps_within_and_beyond_its_ends() -> None:
 
 
 @given(st.integers(1, 40), MARGINS, st.integers(2, 5))
-def test_a_finer_line_holds_the_coarser_one_bit_for_bit(points: int, beyond: float, times: int) -> None:
-    coarse, fine = line_grid(points, beyond), line_grid(points * times, beyond)
+def test_a_finer_line_holds_the_coarser_one_bit_for_bit(intervals: int, beyond: float, times: int) -> None:
+    coarse, fine = line_grid(intervals, beyond), line_grid(intervals * times, beyond)
     assert set(coarse) <= set(fine)
     assert fine == sorted(fine, key=lambda weights: weights[1])
     for first, second in fine:
@@ -43,8 +43,8 @@ def test_a_finer_line_holds_the_coarser_one_bit_for_bit(points: int, beyond: flo
 
 
 @given(st.integers(1, 9), MARGINS, st.integers(2, 4))
-def test_a_finer_plane_holds_the_coarser_one_bit_for_bit(steps: int, beyond: float, times: int) -> None:
-    coarse, fine = plane_grid(steps, beyond), plane_grid(steps * times, beyond)
+def test_a_finer_plane_holds_the_coarser_one_bit_for_bit(intervals: int, beyond: float, times: int) -> None:
+    coarse, fine = plane_grid(intervals, beyond), plane_grid(intervals * times, beyond)
     assert set(coarse) <= set(fine)
     assert len(set(fine)) == len(fine)
     for weights in fine:
@@ -53,23 +53,23 @@ def test_a_finer_plane_holds_the_coarser_one_bit_for_bit(steps: int, beyond: flo
         assert max(weights) <= 1 + beyond + 1e-12
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6])
-def test_models_midpoints_and_barycentre_are_on_every_plane(steps: int) -> None:
-    grid = plane_grid(steps)
+@pytest.mark.parametrize("intervals", [1, 2, 3, 4, 5, 6])
+def test_models_midpoints_and_barycentre_are_on_every_plane(intervals: int) -> None:
+    grid = plane_grid(intervals)
     edges = {tuple(0.5 * (number != other) for number in range(3)) for other in range(3)}
     assert {(1, 0, 0), (0, 1, 0), (0, 0, 1), barycentre(3)} | edges <= set(grid)
 
 
-@pytest.mark.parametrize(("steps", "beyond", "count"), [(3, 0, 13), (6, 0, 28), (6, 1 / 6, 52), (6, 1 / 3, 82)])
-def test_the_plane_is_a_lattice_of_the_triangle_and_a_margin(steps: int, beyond: float, count: int) -> None:
-    # Of a triangle of n steps with a margin of k: (n + 3k + 1)(n + 3k + 2) / 2, less three corners of k (k + 1) / 2;
-    # three steps lack the edges' midpoints.
-    assert len(plane_grid(steps, beyond)) == count
+@pytest.mark.parametrize(("intervals", "beyond", "count"), [(3, 0, 13), (6, 0, 28), (6, 1 / 6, 52), (6, 1 / 3, 82)])
+def test_the_plane_is_a_lattice_of_the_triangle_and_a_margin(intervals: int, beyond: float, count: int) -> None:
+    # Of a triangle of n intervals with a margin of k: (n + 3k + 1)(n + 3k + 2) / 2, less three corners of
+    # k (k + 1) / 2; three intervals lack the edges' midpoints.
+    assert len(plane_grid(intervals, beyond)) == count
 
 
 @given(st.integers(1, 8), MARGINS, st.permutations(range(3)))
-def test_the_plane_treats_its_models_alike(steps: int, beyond: float, order: list[int]) -> None:
-    grid = plane_grid(steps, beyond)
+def test_the_plane_treats_its_models_alike(intervals: int, beyond: float, order: list[int]) -> None:
+    grid = plane_grid(intervals, beyond)
     assert {tuple(weights[index] for index in order) for weights in grid} == set(grid)
 
 
@@ -81,8 +81,10 @@ def test_the_edge_of_a_plane_is_a_line() -> None:
 @pytest.mark.parametrize("grid", [line_grid, plane_grid])
 @pytest.mark.parametrize(("intervals", "beyond"), [(0, 0.0), (-2, 0.0), (3, -0.1), (3, math.inf)])
 def test_grids_that_make_no_sense_are_refused(grid: object, intervals: int, beyond: float) -> None:
-    with pytest.raises(ValueError, match=r"at least 1 interval|0 or more"):
-        grid(intervals, beyond)  # type: ignore[operator]
+    with pytest.raises(
+        ValueError, match=r"intervals is -?\d; a grid needs at least 1|beyond is .*; it must be 0 or more"
+    ):
+        grid(intervals=intervals, beyond=beyond)  # type: ignore[operator]
 
 
 @given(st.integers(2, 3), st.integers(0, 50))

@@ -48,8 +48,12 @@ class Distribution:
 
     def together(self, level: float) -> list[Estimate]:
         """Return each point with an interval that holds for all points together (see `band`)."""
-        bounds = self.band(level) or [(None, None)] * len(self.value)
-        return [Estimate(value, *pair, self.n) for value, pair in zip(self.value.tolist(), bounds, strict=True)]
+        band = self.band(level)
+        if band is None:
+            return [Estimate(value, None, None, self.n) for value in self.value.tolist()]
+        return [
+            Estimate(value, low, high, self.n) for value, (low, high) in zip(self.value.tolist(), band, strict=True)
+        ]
 
     def band(self, level: float) -> list[tuple[float, float]] | None:
         """Return an interval a point that all hold together in a share `level` of resamples (None without draws).

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from salsa.report.landscape import records, tables
+from salsa.report.landscape import page, records
 from salsa.report.landscape.summary import SCHEMA
 
 NAME = "landscape.json"
@@ -18,7 +18,7 @@ def write_all(landscape: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     texts = {
         NAME: json.dumps(landscape, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        "landscape.md": tables.markdown(landscape),
+        "landscape.md": page.markdown(landscape),
         "line.csv": records.line_csv(landscape),
     }
     if landscape["plane"]:

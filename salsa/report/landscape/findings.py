@@ -96,9 +96,12 @@ def of_plane(field: Field) -> dict[str, Any]:
     edges = [field.at(weights) for weights in ((0.5, 0.5, 0.0), (0.5, 0.0, 0.5), (0.0, 0.5, 0.5))]
     middle, inside = field.at(barycentre(3)), [place(weights) == INSIDE for weights in field.weights]
     interior = field.over(inside)
-    against = dict(zip(field.models, corners, strict=True)) | {VERTICES: sum(corners) / 3}
+    against: dict[str, Array] = {
+        **dict(zip(field.models, corners, strict=True)),
+        VERTICES: sum(corners, np.zeros(1)) / 3,
+    }
     if all(edge.any() for edge in edges):
-        against[EDGES] = sum(edges) / 3
+        against[EDGES] = sum(edges, np.zeros(1)) / 3
     return {
         "centre": field.estimate(middle),
         "differences": _differences(field, middle, against),
@@ -219,7 +222,8 @@ def _where(field: Field, best: Mapping[str, Any]) -> str:
     rival, side = spot(field.models, best["rival"]), _side(best["difference"], field)
     difference = shown(best["difference"], field.metric)
     if best["is_centre"]:
-        said, apart = f"The best point of the grid is the {field.centre} itself", f"against that: {difference}"
+        said = f"The best point of the grid is the {field.centre} itself"
+        apart = f"{field.centre} against that: {difference}"
         if side > 0:
             return f"{said} (in {best['share']:.0%} of resamples), better than the next best, {rival} ({apart})."
         return f"{said}; the data do not tell it from the next best, {rival} ({apart})."

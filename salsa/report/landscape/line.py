@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -19,11 +18,14 @@ from salsa.report.landscape.findings import MIDPOINT
 from salsa.report.landscape.placement import along
 
 _PANEL, _HEIGHT = 3.75, 5.5  # inches
-_MARGIN = 0.05
-"""Space left and right of the grid, in alpha."""
+_ROOM = 0.025
+"""Of the width of a panel: left and right of what stands in it."""
+_BAR, _WIDEST = 0.75, 0.12
+"""The width of a bar: of the smallest distance between points, and in alpha at most."""
 _ASIDE = 0.032
 """Of the width of a panel: between the marks of policies, and to those of models."""
 _SHADE = "#eef1f4"
+_CHANCE: Mapping[str, Any] = {"color": INK, "linewidth": 1.1, "linestyle": DASHES[1]}
 
 
 def draw(landscape: Mapping[str, Any]) -> Figure | None:
@@ -36,23 +38,23 @@ def draw(landscape: Mapping[str, Any]) -> Figure | None:
     if not panels:
         return None
     line = landscape["line"]
-    entries = _entries(landscape)
+    entries, places = _entries(landscape), _places(landscape)
     with matplotlib.rc_context(STYLE):
         columns = looks.legend_columns(len(panels))
         figure = empty_figure(_PANEL * max(2, len(panels)), _HEIGHT + looks.legend_height(len(entries), columns))
         axes = figure.subplots(2, len(panels), squeeze=False, sharex=True, height_ratios=(4, 1))
-        axes[0][0].set_xlim(*_limits(landscape))
+        axes[0][0].set_xlim(*_limits(landscape, [place for place in places if place is not None]))
         for (key, metric), upper, lower in zip(panels, axes[0], axes[1], strict=True):
             upper.set_title(looks.title(key, metric), pad=16)
             upper.set_ylabel(looks.unit(metric))
             _curve(upper, line, key)
-            _policies(upper, landscape["others"], key)
+            _policies(upper, landscape["others"], places, key)
             note = looks.differences(line["findings"][key], MIDPOINT, line["models"], metric)
             upper.set_xlabel(note, loc="left", fontsize=looks.NOTE)
             _shares(lower, line, key)
             lower.tick_params(axis="x", pad=6)
             lower.set_xlabel(f"α, weight of {looks.plain(line['models'][1])}")
-        axes[1][0].set_ylabel("best point,\n% of resamples", fontsize=looks.NOTE)
+        axes[1][0].set_ylabel("comes out best,\n% of resamples", fontsize=looks.NOTE)
         for axis in axes.ravel():
             _regions(axis, axis in axes[0], line)
         looks.frame(figure, _title(landscape), _explanation(landscape), entries, columns)
@@ -74,14 +76,33 @@ def _explanation(landscape: Mapping[str, Any]) -> str:
     return (
         f"{looks.about(landscape)}{len(line['points'])} soups, {looks.asked(landscape)}. "
         f"{line['models'][0]} and {line['models'][1]} are {distance:.3g} apart (Euclidean, between weights). {policies}"
-        "Differences are paired, so narrower than the bands. Intervals hold for these models only."
+        f"{looks.intervals(landscape, line['models'])}"
     )
 
 
-def _limits(landscape: Mapping[str, Any]) -> tuple[float, float]:
-    alphas = [point["weights"][1] for point in landscape["line"]["points"]]
-    alphas += [_foot(other) for other in landscape["others"] if other["line"]]
-    return min(alphas) - _MARGIN, max(alphas) + _MARGIN
+def _limits(landscape: Mapping[str, Any], places: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the axis: with the whole of every bar, and with the policies where they are drawn."""
+    alphas, half = _alphas(landscape["line"]), _bar(landscape["line"]) / 2
+    left, right = min(alphas[0] - half, *places, 0.0), max(alphas[-1] + half, *places, 1.0)
+    room = _ROOM * (right - left)
+    return left - room, right + room
+
+
+def _alphas(line: Mapping[str, Any]) -> list[float]:
+    return [point["weights"][1] for point in line["points"]]
+
+
+def _bar(line: Mapping[str, Any]) -> float:
+    """Return the width of a bar, in alpha."""
+    return min(_WIDEST, *(_BAR * (after - before) for before, after in itertools.pairwise(_alphas(line))))
+
+
+def _places(landscape: Mapping[str, Any]) -> list[float | None]:
+    """Return where each policy is drawn: at its foot, or beside it where marks would meet; None without a foot."""
+    feet = [_foot(other) for other in landscape["others"] if other["line"]]
+    left, right = _limits(landscape, feet)
+    placed = iter(along(feet, (0.0, 0.5, 1.0), _ASIDE * (right - left)))
+    return [next(placed) if other["line"] else None for other in landscape["others"]]
 
 
 def _foot(other: Mapping[str, Any]) -> float:
@@ -92,7 +113,7 @@ def _foot(other: Mapping[str, Any]) -> float:
 def _curve(axis: Any, line: Mapping[str, Any], key: str) -> None:
     """Draw one quantity of the soups with its bands, the chord between the ends, and the ends and midpoint."""
     points = line["points"]
-    alphas = [point["weights"][1] for point in points]
+    alphas = _alphas(line)
     value, low, high, lowest, highest = (
         [_number(point["values"][key][name]) for point in points]
         for name in ("value", "low", "high", "band_low", "band_high")
@@ -110,12 +131,11 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _policies(axis: Any, others: Sequence[Mapping[str, Any]], key: str) -> None:
-    """Draw each policy's own value above its foot, and the foot as a mark on the axis; set apart where they meet."""
-    shown = [(index, other) for index, other in enumerate(others) if other["line"]]
-    least = _ASIDE * float(np.ptp(axis.get_xlim()))
-    places = along([_foot(other) for _, other in shown], (0.0, 0.5, 1.0), least)
-    for (index, other), place in zip(shown, places, strict=True):
+def _policies(axis: Any, others: Sequence[Mapping[str, Any]], places: Sequence[float | None], key: str) -> None:
+    """Draw each policy's own value at its place, and its foot as a mark on the axis."""
+    for index, (other, place) in enumerate(zip(others, places, strict=True)):
+        if place is None:
+            continue
         look, found = looks.policy(index), (other["values"] or {}).get(key)
         # On the axis and half over its edge: no curve runs there.
         axis.plot([place], [0], transform=axis.get_xaxis_transform(), clip_on=False, zorder=6, **looks.FOOT, **look)
@@ -128,16 +148,16 @@ def _policies(axis: Any, others: Sequence[Mapping[str, Any]], key: str) -> None:
 
 
 def _shares(axis: Any, line: Mapping[str, Any], key: str) -> None:
-    """Draw how often each point of the grid is the best, over the resamples."""
-    shares = [(point["weights"][1], point["best_share"][key]) for point in line["points"]]
-    if any(share is None for _, share in shares):
+    """Draw how often each point of the grid is the best in resamples, and how high the highest bar is by chance."""
+    shares = [point["best_share"][key] for point in line["points"]]
+    if any(share is None for share in shares):
         axis.text(0.5, 0.5, "one cluster: no resamples", transform=axis.transAxes, ha="center", va="center")
         axis.set_yticks([])
         return
-    alphas = [alpha for alpha, _ in shares]
-    width = 0.75 * min(after - before for before, after in itertools.pairwise(alphas))
+    alphas = _alphas(line)
     colours = [INK if alpha == 0.5 else GREY for alpha in alphas]
-    axis.bar(alphas, [100 * share for _, share in shares], width=width, color=colours, zorder=3)
+    axis.bar(alphas, [100 * share for share in shares], width=_bar(line), color=colours, zorder=3)
+    axis.axhline(100 * line["findings"][key]["best"]["chance_share"], zorder=4, **_CHANCE)
     axis.set_ylim(0, 100)
     axis.yaxis.set_major_locator(FixedLocator([0, 50, 100]))
     axis.grid(visible=False, axis="x")
@@ -174,6 +194,7 @@ def _entries(landscape: Mapping[str, Any]) -> list[Any]:
         Line2D([], [], color=INK, linewidth=1.2, linestyle=DASHES[2], label="chord between the models"),
         Line2D([], [], color=INK, label=MIDPOINT, **looks.CENTRE),
         Patch(facecolor=_SHADE, edgecolor=RULE, linewidth=0.6, label="beyond the models"),
+        Line2D([], [], label="highest bar by chance, on average", **_CHANCE),
     ]
     for index, other in enumerate(landscape["others"]):
         if other["line"]:

@@ -82,8 +82,19 @@ def differences(found: Mapping[str, Any], centre: str, names: list[str], metric:
 
 
 def about(landscape: Mapping[str, Any]) -> str:
-    """Return what begins the small print: the title of the landscape, if it has one."""
-    return f"{landscape['title']}: " if landscape.get("title") else ""
+    """Return what begins the small print: the title of the landscape and its replicate, if it has them."""
+    parts = [landscape["title"]] if landscape.get("title") else []
+    parts += [f"replicate {landscape['replicate']}"] if landscape.get("replicate") is not None else []
+    return f"{', '.join(parts)}: " if parts else ""
+
+
+def intervals(landscape: Mapping[str, Any], models: Sequence[str]) -> str:
+    """Return what the intervals of differences hold for."""
+    count = {2: "both", 3: "all three"}[len(models)]
+    return (
+        f"Differences are paired; their {landscape['level']:.0%} intervals hold for {count} models together, "
+        "for this training only."
+    )
 
 
 def asked(landscape: Mapping[str, Any]) -> str:

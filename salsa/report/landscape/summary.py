@@ -13,7 +13,7 @@ from salsa.report.landscape.evidence import Evidence, Geometry, Judge, Table, Ve
 from salsa.report.schema import METRICS, Metric
 from salsa.soup.landscape import Frame, Weights, frame
 
-SCHEMA = 1
+SCHEMA = 2
 LOSS = Metric("SFT loss", "nats a token", 3, better="low")
 
 

@@ -93,25 +93,20 @@ def of_centre(landscape: Mapping[str, Any], kind: str) -> Grid:
         ]
     for title, key in (("best of the grid", "weights"), ("best other point", "rival")):
         rows.append([Cell(title), *(Cell(spot(place["models"], found[name]["best"][key])) for name in metrics)])
-    rows += _sureness(found, list(metrics), kind)
+    rows += _sureness(found, list(metrics), kind, landscape["level"])
     return Grid(f"The {centre} on the {kind}, and the best point", "", columns, rows)
 
 
-def _sureness(found: Mapping[str, Any], keys: Sequence[str], kind: str) -> Iterator[list[Cell]]:
+def _sureness(found: Mapping[str, Any], keys: Sequence[str], kind: str, level: float) -> Iterator[list[Cell]]:
     """Yield rows on where the best point is in resamples, and what would be so by chance."""
     if any(found[key]["best"]["share"] is None for key in keys):
         return
-    for title, name in (
-        ("the highest share of a point", "share"),
-        ("the same if all were equally good", "chance_share"),
-    ):
+    for title, name in (("share of the best point", "share"), ("such a share by chance", "chance_share")):
         yield [Cell(f"{title}, % of resamples"), *(measured(found[key]["best"][name], _SHARE) for key in keys)]
     if kind == "line":
         ranges = (found[key]["best"]["alphas"] for key in keys)
-        yield [
-            Cell("alpha of the best point in resamples"),
-            *(Cell(f"{low:.4g} to {high:.4g}") for low, high in ranges),
-        ]
+        title = f"alpha of the best point, {level:.0%} of resamples"
+        yield [Cell(title), *(Cell(f"{low:.4g} to {high:.4g}") for low, high in ranges)]
     for place in PLACES:
         shares = [found[key]["best"]["places"][place] for key in keys]
         if any(shares):

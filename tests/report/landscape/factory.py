@@ -63,6 +63,8 @@ class World:
     subjects: int = SUBJECTS
     noise: float = 0.25
     seed: int = 0
+    slope: float = 1.0
+    """0: all models are equally good."""
 
     def evaluation(self, theta: NDArray[np.float64]) -> dict[str, Any]:
         """Return the evaluation of the model with these weights: reward falls with the distance from an optimum."""
@@ -72,7 +74,8 @@ class World:
         lengths = shared.integers(8, 20, size=self.prompts)
         tokens = shared.integers(40, 90, size=DOCUMENTS)
         hard = shared.gamma(20, 0.05, size=DOCUMENTS)
-        height = quality(theta)
+        far = 0.02 * float((theta - BASE) @ (theta - BASE))
+        height = self.slope * quality(theta)
         return {
             "clusters": [f"animal {subject}" for subject in subjects],
             "judge": (height + 0.7 * ease + self.noise * own.normal(size=self.prompts)).tolist(),
@@ -80,7 +83,7 @@ class World:
             "length": lengths.tolist(),
             "ended": [bool(value) for value in own.random(self.prompts) < 0.95],
             "documents": [f"document {number // 2}" for number in range(DOCUMENTS)],
-            "loss": (tokens * hard * (1.25 + 0.02 * float((theta - BASE) @ (theta - BASE)) - 0.1 * height)).tolist(),
+            "loss": (tokens * hard * (1.25 + self.slope * far - 0.1 * height)).tolist(),
             "tokens": tokens.tolist(),
         }
 
@@ -96,11 +99,17 @@ def soup(weights: Weights) -> NDArray[np.float64]:
 
 
 def evidence(
-    models: int = 3, policies: Sequence[str] = POLICIES, world: World | None = None, points: int = 10, steps: int = 6
+    models: int = 3,
+    policies: Sequence[str] = POLICIES,
+    world: World | None = None,
+    intervals: tuple[int, int] = (10, 6),
+    beyond: tuple[float, float] = (0.5, 1 / 3),
 ) -> Evidence:
+    """Return evidence on a line and a plane with so many intervals, that go so far beyond the models."""
     made = world or World()
-    line = {weights: made.evaluation(soup(weights)) for weights in line_grid(points, 0.5)}
-    plane = {weights: made.evaluation(soup(weights)) for weights in plane_grid(steps, 1 / 3)} if models == 3 else None
+    line = {weights: made.evaluation(soup(weights)) for weights in line_grid(intervals[0], beyond[0])}
+    grid = plane_grid(intervals[1], beyond[1])
+    plane = {weights: made.evaluation(soup(weights)) for weights in grid} if models == 3 else None
     names = NAMES[:models]
     measured = {name: made.evaluation(MODELS[name]) for name in policies}
     own = geometry([*names, *policies])

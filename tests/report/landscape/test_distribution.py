@@ -52,6 +52,8 @@ def test_one_cluster_has_no_interval() -> None:
     assert [(each.value, each.low, each.high) for each in found.estimates(0.95)] == [(2, None, None), (3, None, None)]
     assert found.band(0.95) is None
     assert found.best_shares(1) is None
+    assert found.chance_share(1) is None
+    assert [(each.value, each.low, each.high) for each in found.together(0.95)] == [(2, None, None), (3, None, None)]
     assert found.select([1]).contrasts([[2.0]]).value.tolist() == [6]
 
 
@@ -63,6 +65,29 @@ def test_shares_of_the_best_point_sum_to_one_and_ties_are_split() -> None:
     assert sum(found.best_shares(1)) == pytest.approx(1)
 
 
+def test_the_share_by_chance_is_the_highest_share_in_data_without_differences() -> None:
+    def made(seed: int) -> Distribution:
+        values = np.random.default_rng(seed).normal(size=(100, 12))
+        return Resamples([str(number) for number in range(100)], np.random.default_rng(seed), 300).ratios(values)
+
+    tops = [max(made(seed).best_shares(1)) for seed in range(150)]
+    # Well above the 1 in 12 that a reader may think of.
+    assert np.mean(tops) > 0.3
+    assert made(1000).chance_share(1) == pytest.approx(np.mean(tops), abs=0.1)
+    better = np.random.default_rng(0).normal(size=(100, 12)) + np.arange(12)
+    sure = Resamples([str(number) for number in range(100)], np.random.default_rng(0), 300).ratios(better)
+    assert max(sure.best_shares(1)) == 1
+    assert sure.chance_share(1) == pytest.approx(made(0).chance_share(1), abs=1e-9)
+
+
+def test_the_share_by_chance_of_two_alike_points_is_known() -> None:
+    # The share of the higher one is the normal distribution function at |z|, so evenly spread between .5 and 1.
+    values = np.random.default_rng(0).normal(size=(400, 2))
+    found = Resamples([str(number) for number in range(400)], np.random.default_rng(1), 2000).ratios(values)
+    assert found.chance_share(1) == pytest.approx(0.75, abs=0.05)
+    assert found.chance_share(-1) == pytest.approx(0.75, abs=0.05)
+
+
 def test_a_band_holds_all_points_together_in_its_share_of_resamples() -> None:
     found = Resamples(CLUSTERS, np.random.default_rng(2), 2000).ratios(table(2))
     lows, highs = np.transpose(found.band(0.9))
@@ -70,6 +95,7 @@ def test_a_band_holds_all_points_together_in_its_share_of_resamples() -> None:
     assert together == pytest.approx(0.9, abs=0.002)
     for (low, high), alone in zip(found.band(0.9), found.estimates(0.9), strict=True):
         assert high - low > alone.high - alone.low
+    assert [(each.low, each.high) for each in found.together(0.9)] == found.band(0.9)
     still = Distribution(np.array([1.0, 2]), np.array([[1.0, 2], [1, 3]]), 2).band(0.9)
     assert still[0] == (1, 1)
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 
 from salsa.report.figures import COLOURS
 from salsa.report.landscape import figures
@@ -16,6 +16,7 @@ from salsa.report.landscape.summary import assemble
 from tests.report.landscape import factory
 
 NEAR = ("PPO", "SALSA")
+TITLES = ("Gold reward (judge)", "Reward-model score", "SFT loss, held-out")
 
 
 def summary(evidence: Evidence) -> dict[str, Any]:
@@ -34,7 +35,11 @@ WORLDS: dict[str, Evidence] = {
     "everything": factory.evidence(),
     "two models, no judge, no policies": factory.without(factory.evidence(models=2, policies=()), "judge"),
     "loss only": factory.without(factory.without(factory.evidence(policies=NEAR), "judge"), "reward"),
-    "noise": factory.evidence(points=20, world=factory.World(noise=2.0)),
+    "noise": factory.evidence(intervals=(20, 6), world=factory.World(noise=2.0)),
+    "no margin": factory.evidence(intervals=(4, 4), beyond=(0, 0)),
+    "one interval": factory.evidence(intervals=(1, 1), beyond=(0, 0)),
+    "one interval and a margin": factory.evidence(intervals=(1, 1), beyond=(1, 1)),
+    "equal soups": factory.evidence(world=factory.World(noise=2.0, slope=0.0)),
     "one cluster": factory.evidence(world=factory.World(subjects=1)),
     "a flat triangle": stretched([[25.0, 1.0], [1.0, 1.5]]),
     "a tall triangle": stretched([[2.0, 1.0], [1.0, 12.0]]),
@@ -100,11 +105,7 @@ def test_equal_landscapes_give_equal_files(landscape: dict[str, Any], tmp_path: 
 
 def test_the_line_shows_each_quantity_over_alpha(landscape: dict[str, Any], drawn: dict[str, Figure]) -> None:
     upper, lower = drawn["line"].axes[:3], drawn["line"].axes[3:]
-    assert [axis.get_title(loc="left") for axis in upper] == [
-        "Gold reward (judge)",
-        "Reward-model score",
-        "SFT loss, held-out",
-    ]
+    assert tuple(axis.get_title(loc="left") for axis in upper) == TITLES
     assert [axis.get_ylabel() for axis in upper] == [
         "points, higher is better",
         "normalised, higher is better",
@@ -168,8 +169,8 @@ def test_the_plane_shows_each_quantity_in_weight_distance(landscape: dict[str, A
     panels = drawn["plane"].axes[:3]
     for axis in panels:
         assert axis.get_aspect() == 1
-        assert [text.get_text() for text in axis.texts] == ["SFT1", "SFT2", "SFT3"]
-        names = {text.get_text(): text.xy for text in axis.texts}
+        names = {text.get_text(): text.xy for text in axis.texts if isinstance(text, Annotation)}
+        assert list(names) == ["SFT1", "SFT2", "SFT3"]
         assert np.array([names[name] for name in factory.NAMES]) == pytest.approx(
             np.array(landscape["plane"]["coordinates"])
         )
@@ -205,6 +206,42 @@ def test_contours_cover_the_grid(landscape: dict[str, Any], drawn: dict[str, Fig
     assert abs(areas) == pytest.approx(triangle * ((1 + 3 * margin) ** 2 - 3 * margin**2), rel=1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name, world in WORLDS.items() if world.plane])
+def test_names_and_marks_on_the_plane_are_within_its_panels(name: str) -> None:
+    figure = figures.figures(summary(WORLDS[name]))["plane"]
+    figure.draw_without_rendering()
+    for axis in (axis for axis in figure.axes if axis.get_title(loc="left") in TITLES):
+        panel = axis.bbox
+        for text in axis.texts:
+            box = text.get_window_extent()
+            assert min(box.x0 - panel.x0, panel.x1 - box.x1, box.y0 - panel.y0, panel.y1 - box.y1) > -1, text.get_text()
+        for line in (line for line in axis.get_lines() if line.get_marker() not in ("", "None")):
+            half = line.get_markersize() / 2 * figure.dpi / 72
+            x, y = line.get_transform().transform(line.get_xydata()).T
+            assert min(x.min() - panel.x0, panel.x1 - x.max(), y.min() - panel.y0, panel.y1 - y.max()) >= half - 1
+
+
+@pytest.mark.parametrize("name", ["one interval", "no margin", "everything", "policies at a model"])
+def test_bars_and_policies_are_within_the_line_panels(name: str) -> None:
+    figure = figures.figures(summary(WORLDS[name]))["line"]
+    for axis in figure.axes[3:]:
+        left, right = axis.get_xlim()
+        (bars,) = axis.containers
+        for bar in bars:
+            assert left < bar.get_x() < bar.get_x() + bar.get_width() < right
+    for number in range(len(WORLDS[name].others)):
+        places = [place for place, _ in marks(figure.axes[0], number)]
+        left, right = figure.axes[0].get_xlim()
+        assert all(left + 0.02 * (right - left) < place < right - 0.02 * (right - left) for place in places)
+
+
+def test_a_line_over_the_bars_shows_the_highest_by_chance(landscape: dict[str, Any], drawn: dict[str, Figure]) -> None:
+    for axis, key in zip(drawn["line"].axes[3:], ("judge", "reward", "loss"), strict=True):
+        (chance,) = (line for line in axis.get_lines() if len(line.get_ydata()) == 2)
+        expected = 100 * landscape["line"]["findings"][key]["best"]["chance_share"]
+        assert list(chance.get_ydata()) == pytest.approx([expected] * 2)
+
+
 def test_layers_show_norms_and_cosines(landscape: dict[str, Any], drawn: dict[str, Figure]) -> None:
     norms, cosines = drawn["layers"].axes
     geometry = landscape["geometry"]
@@ -234,6 +271,8 @@ def test_the_small_print_says_what_was_asked(landscape: dict[str, Any]) -> None:
         assert text.startswith("llama2, tiny: ")
         assert "240 replies a point to the same prompts of validation (60 clusters)" in text
     assert made["layers"].get_supxlabel().startswith("llama2, tiny: ")
+    for figure in figures.figures({**landscape, "title": "llama2, tiny", "replicate": 0}).values():
+        assert figure.get_supxlabel().startswith("llama2, tiny, replicate 0: ")
 
 
 def test_what_there_is_no_data_for_is_not_drawn() -> None:

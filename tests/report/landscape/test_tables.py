@@ -1,3 +1,4 @@
+import copy
 import csv
 import io
 from dataclasses import replace
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 from salsa.report.landscape import files, records, tables
+from salsa.report.landscape.page import markdown
 from salsa.report.landscape.summary import assemble
+from salsa.report.markup import escape
 from tests.report.landscape import factory
 
 
@@ -23,7 +26,7 @@ def landscape() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def page(landscape: dict[str, Any]) -> str:
-    return tables.markdown(landscape)
+    return markdown(landscape)
 
 
 def test_the_page_says_how_and_what_and_every_verdict(landscape: dict[str, Any], page: str) -> None:
@@ -34,7 +37,7 @@ def test_the_page_says_how_and_what_and_every_verdict(landscape: dict[str, Any],
     assert "Entezari et al. 2022" in page
     for kind in ("line", "plane"):
         for verdict in landscape[kind]["verdicts"].values():
-            assert tables.escape(verdict) in page
+            assert escape(verdict) in page
 
 
 def test_the_tables_are_those_there_is_data_for(page: str) -> None:
@@ -52,7 +55,7 @@ def test_the_tables_are_those_there_is_data_for(page: str) -> None:
         "How to read it",
     ]
     two = assemble(factory.evidence(models=2, policies=()), np.random.default_rng(0), 50)
-    short = tables.markdown({**two, "geometry": None})
+    short = markdown({**two, "geometry": None})
     assert not any(word in short for word in ("plane through", "## Policies", "Task vectors"))
 
 
@@ -140,7 +143,7 @@ def test_a_model_without_a_task_vector_is_left_out_of_the_layers(landscape: dict
 
 
 def test_title_and_suite_are_shown_where_they_are_given(landscape: dict[str, Any], page: str) -> None:
-    titled = tables.markdown({**landscape, "title": "llama2, tiny", "suite": "validation"})
+    titled = markdown({**landscape, "title": "llama2, tiny", "suite": "validation"})
     assert titled.startswith("# Landscape between SFT1, SFT2 and SFT3: llama2, tiny\n")
     assert "the same prompts of validation (60 clusters)" in titled
     assert "validation" not in page
@@ -149,5 +152,89 @@ def test_title_and_suite_are_shown_where_they_are_given(landscape: dict[str, Any
 def test_names_show_as_themselves() -> None:
     made = factory.evidence(policies=("PPO",))
     made = replace(made, others=("a|b *c*",), measured={"a|b *c*": made.measured["PPO"]}, geometry=None)
-    page = tables.markdown(assemble(made, np.random.default_rng(0), 50))
+    page = markdown(assemble(made, np.random.default_rng(0), 50))
     assert "| a\\|b \\*c\\* |" in page
+
+
+def test_the_page_warns_of_shares_with_their_size_by_chance(landscape: dict[str, Any], page: str) -> None:
+    notes = page.split("## How to read it")[1]
+    assert "no probability of being best" in notes
+    for kind, points in (("line", 21), ("plane", 82)):
+        shares = [100 * each["best"]["chance_share"] for each in landscape[kind]["findings"].values()]
+        assert 100 / points < min(shares)
+        assert f"{min(shares):.0f} to {max(shares):.0f} % among the {points} points of the {kind}" in notes
+    alone = assemble(factory.evidence(world=factory.World(subjects=1)), np.random.default_rng(0), 50)
+    loss = alone["line"]["findings"].pop("loss")
+    alone["plane"]["findings"].pop("loss")
+    assert loss["best"]["chance_share"] is not None
+    assert "no probability" not in markdown(alone)
+
+
+def test_policies_are_explained_where_there_are_some(page: str) -> None:
+    assert "Policies lie off the line and the plane" in page
+    without = markdown(summary(**vars(factory.evidence(policies=()))))
+    assert "Policies" not in without
+    assert "Distances are Euclidean" in without
+
+
+def test_a_plane_without_margin_lies_within_the_triangle(page: str) -> None:
+    assert "every weight from -0.3333 to 1.333, inside and outside the triangle" in page
+    made = assemble(factory.evidence(beyond=(0, 0)), np.random.default_rng(0), 50)
+    assert "every weight from 0 to 1, within the triangle" in markdown(made)
+
+
+def test_a_midpoint_that_is_best_is_compared_with_the_next_best() -> None:
+    made = assemble(factory.evidence(world=factory.World(noise=0.0)), np.random.default_rng(0), 50)
+    best = made["plane"]["findings"]["judge"]["best"]
+    assert best["is_centre"]
+    rows = {row[0].text: row for row in tables.of_centre(made, "plane").rows}
+    assert float(rows["barycentre − best other point"][1].text) > 0
+    assert rows["best of the grid"][1].text != rows["best other point"][1].text
+
+
+def test_a_bound_near_zero_reads_alike_in_table_and_verdict(landscape: dict[str, Any]) -> None:
+    made = copy.deepcopy(landscape)
+    made["line"]["findings"]["judge"]["differences"]["SFT1"] |= {"value": 0.17, "low": 0.0004, "high": 0.37}
+    cell = tables.of_centre(made, "line").rows[0][1]
+    assert (cell.text, cell.interval) == ("0.1700", "[0.0004, 0.3700]")
+
+
+KINDS = ("line", "plane")
+PRINTS = {
+    "models": {name: str(number) * 64 for number, name in enumerate(factory.NAMES)},
+    "others": {name: str(number) * 64 for number, name in enumerate(factory.POLICIES, 5)},
+}
+
+
+def traced(landscape: dict[str, Any]) -> dict[str, Any]:
+    """Return a landscape to which its origin was added."""
+    points = {kind: [f"{kind} {number}" for number in range(len(landscape[kind]["points"]))] for kind in KINDS}
+    origin = {"fingerprint": "0123456789abcdef" * 4, "seed": 7, "replicate": 0, "soup": "0.5 SFT1 + 0.5 SFT2"}
+    return {**landscape, **origin, "fingerprints": {**PRINTS, "points": points}}
+
+
+def test_the_page_ends_with_where_it_comes_from(landscape: dict[str, Any], page: str) -> None:
+    last = markdown(traced(landscape)).split("\n## ")[-1]
+    assert last.startswith("Fingerprints\n")
+    assert "Landscape 0123456789abcdef; seed 7; replicate 0; soup 0.5 SFT1 + 0.5 SFT2." in last
+    for kind, names in (("model", "models"), ("policy", "others")):
+        for name, value in PRINTS[names].items():
+            assert f"| {name} | {kind} | {value} |" in last
+    assert "## Fingerprints" not in page
+    short = markdown({**landscape, "replicate": 3}).split("\n## ")[-1]
+    assert short == "Fingerprints\n\nReplicate 3.\n"
+
+
+@pytest.mark.parametrize(("kind", "write"), [("line", records.line_csv), ("plane", records.plane_csv)])
+def test_points_and_policies_have_their_fingerprints_in_csv(landscape: dict[str, Any], kind: str, write: Any) -> None:
+    rows = list(csv.DictReader(io.StringIO(write(traced(landscape)))))
+    quantities = len(landscape["quantities"])
+    for number in range(len(landscape[kind]["points"])):
+        found = rows[quantities * number : quantities * (number + 1)]
+        assert {row["fingerprint"] for row in found} == {f"{kind} {number}"}
+    for name, value in PRINTS["others"].items():
+        assert {row["fingerprint"] for row in rows if row["point"] == name} == {value}
+    assert {row["fingerprint"] for row in csv.DictReader(io.StringIO(write(landscape)))} == {""}
+    short = {**landscape, "fingerprints": {"points": {kind: ["a"]}}}
+    with pytest.raises(ValueError, match=rf"fingerprints.points.{kind} has 1 entries"):
+        write(short)

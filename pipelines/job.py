@@ -341,7 +341,10 @@ def _say_how_it_went(config: Config, computed: int, experiment: Experiment, cons
     started = time.time() - seconds
     if any(run.stat().st_mtime >= started for run in runs.glob("offline-run-*")):
         shown = escape(str(_relative(runs)))
-        console.print(f"W&B runs are offline; to upload them: [bold]wandb sync {shown}/offline-run-*[/]")
+        # Whole, however long: people copy it.
+        console.print(
+            f"W&B runs are offline; to upload them: [bold]wandb sync {shown}/offline-run-*[/]", soft_wrap=True
+        )
 
 
 def _leave_result(folders: Sequence[Path], error: str | None = None) -> None:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -60,14 +62,19 @@ def salsa(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=_environment())
 
 
-def held(*words: object) -> subprocess.Popen[str]:
-    """Start `salsa soup` in a process that waits in the middle of writing, and return it when it does."""
+@contextmanager
+def held(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """Start `salsa soup` in a process that waits in the middle of writing, and give it when it does."""
     command = [sys.executable, "-c", _HELD, "soup", *map(str, words)]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=_environment())
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n", process.communicate()
-    return process
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=_environment()) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n", process.communicate()
+            yield process
+        except BaseException:
+            process.kill()  # else the end of this block waits for it
+            raise
 
 
 def _environment() -> dict[str, str]:

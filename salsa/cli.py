@@ -10,9 +10,12 @@ from importlib import metadata
 from typing import Any, Protocol
 
 COMMANDS = {
+    "judge": "salsa.judging.command",
+    "judge-agreement": "salsa.judging.agreement_command",
     "soup": "salsa.soup.command",
     "store": "salsa.store.command",
     "sweep": "salsa.report.sweep.command",
+    "winrate": "salsa.evaluation.winrate.command",
 }
 """Each command and the module that knows it. All are imported for `--help`: they import what takes long in `run`."""
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from salsa.evaluation.resampling import drawn_counts
 from salsa.evaluation.scores import ScoredReply
 
 ROUNDS = 1000
 LEVEL = 0.95
-# Resampled counts are made in blocks of about this many numbers, which stay in the processor's cache: twice as fast.
-_BLOCK = 60_000
 
 
 @dataclass(frozen=True)
@@ -129,17 +128,9 @@ def _check_tables(tables: Sequence[NDArray[np.float64]], clusters: Sequence[Sequ
 def _resampled_means(
     sums: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.float64]], rng: np.random.Generator, rounds: int
 ) -> NDArray[np.float64]:
-    """Return [rounds, columns]: the mean over suites of sum / size, with clusters drawn with replacement.
-
-    How often each cluster is drawn is multinomial; counting uniform draws is much faster than drawing multinomials.
-    """
-    groups = len(sizes[0])
+    """Return [rounds, columns]: the mean over suites of sum / size, with clusters drawn with replacement."""
     blocks = []
-    for start in range(0, rounds, max(1, _BLOCK // groups)):
-        block = min(rounds - start, max(1, _BLOCK // groups))
-        draws = rng.integers(groups, size=(block, groups))
-        draws += groups * np.arange(block)[:, None]
-        counts = np.bincount(draws.ravel(), minlength=block * groups).reshape(block, groups).astype(np.float64)
+    for counts in drawn_counts(len(sizes[0]), rounds, rng):
         drawn = [counts @ size for size in sizes]
         usable = np.all([size > 0 for size in drawn], axis=0)
         means = [(counts @ total)[usable] / size[usable, None] for total, size in zip(sums, drawn, strict=True)]

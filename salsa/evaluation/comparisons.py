@@ -1,0 +1,134 @@
+"""Whether two models differ on the same questions; and a method's replicates, drawn together with questions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from salsa.evaluation.resampling import Numbers, drawn_counts, percentiles, ratio_draws
+from salsa.evaluation.sheet import Sheet
+from salsa.evaluation.statistics import Estimate, t_interval
+
+FEW = 10
+"""With fewer replicates than this, the t interval over replicates is the one to trust."""
+_EXACT = 12  # clusters up to which every one of the 2 ** n exchanges is made
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more `first` has than `second` on the items that both have, with interval and p values.
+
+    `p` is of the exchange test: under the null hypothesis the two models' results on a cluster may change places.
+    `holm` is corrected for all differences that were tested together. `exact` says that all exchanges were made.
+    """
+
+    first: str
+    second: str
+    value: float
+    low: float | None
+    high: float | None
+    p: float
+    items: int
+    clusters: int
+    exact: bool
+    holm: float = 1.0
+
+
+def difference(
+    sheet: Sheet, first: str, second: str, rng: np.random.Generator, rounds: int, level: float
+) -> Difference | None:
+    """Return the paired difference of two models, or None where they have no item in common."""
+    columns = [sheet.column(first), sheet.column(second)]
+    shared = sheet.of(np.all(sheet.below[:, columns] > 0, axis=1))
+    if not len(shared.clusters):
+        return None
+    above, below = (sums[:, columns] for sums in shared.sums())
+    value = _gap(above.sum(axis=0), below.sum(axis=0))
+    low = high = None
+    if len(above) > 1:
+        draws = ratio_draws(above, below, rounds, rng)
+        ends = percentiles((draws[:, 0] - draws[:, 1])[:, None], level)
+        low, high = float(ends[0][0]), float(ends[1][0])
+    p, exact = _exchanged(above, below, rng, rounds)
+    return Difference(first, second, value, low, high, p, len(shared.clusters), len(above), exact)
+
+
+def _gap(above: Numbers, below: Numbers) -> float:
+    return float(above[0] / below[0] - above[1] / below[1])
+
+
+def _exchanged(above: Numbers, below: Numbers, rng: np.random.Generator, rounds: int) -> tuple[float, bool]:
+    """Return the share of exchanges of the two columns, cluster by cluster, whose gap is at least the observed one."""
+    clusters = len(above)
+    exact = clusters <= _EXACT
+    if exact:
+        flips = (np.arange(2**clusters)[:, None] >> np.arange(clusters) & 1).astype(np.float64)
+    else:
+        flips = rng.integers(2, size=(rounds, clusters)).astype(np.float64)
+    tops, bottoms = above.sum(axis=0), below.sum(axis=0)
+    moved, borne = flips @ (above[:, 1] - above[:, 0]), flips @ (below[:, 1] - below[:, 0])
+    gaps = (tops[0] + moved) / (bottoms[0] + borne) - (tops[1] - moved) / (bottoms[1] - borne)
+    extreme = int(np.count_nonzero(np.abs(gaps) >= abs(_gap(tops, bottoms)) - 1e-12))
+    return (extreme / len(gaps) if exact else (extreme + 1) / (len(gaps) + 1)), exact
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected by Holm's method for being the smallest of several."""
+    order = np.argsort(p_values)
+    found, least = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        found[index] = least
+    return found
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """The mean of a method's replicates, with two intervals.
+
+    `t` is the t interval over the replicates' values, `crossed` the bootstrap that draws replicates and clusters of
+    questions independently. `shown` names the one to trust: "t" for fewer than ten replicates.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    t: Estimate
+    crossed: Estimate
+    shown: str
+
+
+def replicates(
+    sheet: Sheet, name: str, models: Sequence[str], rng: np.random.Generator, rounds: int, level: float
+) -> Replicates:
+    """Return the mean of the models of one method (say, one a training seed), each counting the same.
+
+    Raises ValueError for a model that is not on the sheet.
+    """
+    unknown = [model for model in models if model not in sheet.models]
+    if unknown:
+        raise ValueError(f"replicate {unknown[0]!r} of {name} is not among the models {', '.join(sheet.models)}")
+    columns = [sheet.column(model) for model in models]
+    values = sheet.values()[columns]
+    above, below = (sums[:, columns] for sums in sheet.sums())
+    return Replicates(
+        name,
+        tuple(models),
+        t_interval(values, level),
+        _crossed(above, below, float(values.mean()), rng, rounds, level),
+        "t" if len(models) < FEW else "crossed",
+    )
+
+
+def _crossed(
+    above: Numbers, below: Numbers, value: float, rng: np.random.Generator, rounds: int, level: float
+) -> Estimate:
+    clusters, count = above.shape
+    if clusters < 2 or count < 2:
+        return Estimate(value, None, None, count)
+    ratios = ratio_draws(above, below, rounds, rng)
+    weights = np.concatenate(list(drawn_counts(count, rounds, rng)))
+    usable = np.where(np.isnan(ratios), 0.0, weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (usable * np.nan_to_num(ratios)).sum(axis=1) / usable.sum(axis=1)
+    low, high = percentiles(means[:, None], level)
+    return Estimate(value, float(low[0]), float(high[0]), count)

@@ -1,0 +1,198 @@
+"""Style control: what is left of a win rate when length and Markdown are held equal (Arena-Hard's first release)."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salsa.evaluation.bradley_terry import BASE
+from salsa.evaluation.resampling import Numbers, codes_of, drawn_counts, percentiles
+
+FEATURES = ("length", "headers", "lists", "bold")
+PENALTY = 1.0
+"""C of the logistic regression: the loss is half the squared coefficients over C plus the log-losses."""
+_STEPS, _HALVINGS = 100, 30
+_BLOCK = 2_000_000  # numbers of one block of rounds and rows
+_CODE = re.compile(r"```[^`]*```")
+_HEADERS = re.compile(r"^#{1,6}\s", re.MULTILINE)
+_LISTS = re.compile(r"^\s*(?:\d+\.|[-*+])\s", re.MULTILINE)
+_BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
+_WORDS = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Style:
+    """The style of a reply: its length (tokens, or words and marks), and counts of Markdown outside code blocks."""
+
+    length: float
+    headers: int
+    lists: int
+    bold: int
+
+    def as_row(self) -> tuple[float, ...]:
+        """Return the numbers in the order of `FEATURES`."""
+        return float(self.length), float(self.headers), float(self.lists), float(self.bold)
+
+
+def style(text: str, tokens: int | None = None) -> Style:
+    """Return the style of a reply; without a count of tokens, words and marks are counted."""
+    prose = _CODE.sub("", text)
+    size = float(len(_WORDS.findall(text)) if tokens is None else tokens)
+    return Style(size, len(_HEADERS.findall(prose)), len(_LISTS.findall(prose)), len(_BOLD.findall(prose)))
+
+
+@dataclass(frozen=True)
+class Styled:
+    """A battle with the styles of both replies: the model won `won` of `weight` from the baseline."""
+
+    model: str
+    cluster: str
+    won: float
+    weight: float
+    own: Style
+    other: Style
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """Expected win rates against the baseline with style held equal, their clustered intervals, and coefficients.
+
+    Positive coefficients say that the judge prefers more of it; `constant` features never differ in any battle.
+    """
+
+    win_rates: dict[str, tuple[float, float | None, float | None]]
+    coefficients: dict[str, float]
+    constant: tuple[str, ...]
+    battles: int
+
+
+def differences(battles: Sequence[Styled], names: Sequence[str]) -> tuple[Numbers, list[str]]:
+    """Return [battles, features] of (a - b) / (a + b + 1) z-scored over battles by weight, and which never vary.
+
+    a is the baseline's reply, as in Arena-Hard's battles.
+    """
+    chosen = [FEATURES.index(name) for name in names]
+    own = np.array([battle.own.as_row() for battle in battles])[:, chosen]
+    other = np.array([battle.other.as_row() for battle in battles])[:, chosen]
+    weight = np.array([battle.weight for battle in battles])
+    raw = (other - own) / (other + own + 1)
+    mean = np.average(raw, axis=0, weights=weight)
+    spread = np.sqrt(np.average((raw - mean) ** 2, axis=0, weights=weight))
+    constant = spread < 1e-12
+    scaled = np.where(constant, 0.0, (raw - mean) / np.where(constant, 1.0, spread))
+    return scaled, [name for name, same in zip(names, constant, strict=True) if same]
+
+
+def controlled(
+    battles: Sequence[Styled], names: Sequence[str], rng: np.random.Generator, rounds: int = 200, level: float = 0.95
+) -> Controlled:
+    """Return what is left when the named features are held equal, with intervals from drawing clusters.
+
+    A logistic regression with C = 1 on models and features; each battle counts twice, as in Arena-Hard. Features are
+    scaled once, not in every draw. Raises ValueError for no battles.
+    """
+    if not battles:
+        raise ValueError("no battles whose two replies are known: style cannot be controlled")
+    battles = sorted(battles, key=lambda battle: battle.model)
+    scaled, constant = differences(battles, names)
+    models = sorted({battle.model for battle in battles})
+    column = {model: index for index, model in enumerate(models)}
+    weight = np.array([2 * battle.weight for battle in battles])
+    lost = np.array([1 - battle.won / battle.weight for battle in battles])
+    problem = Regression(np.array([column[battle.model] for battle in battles]), scaled, lost)
+    fitted = problem.fit(weight[None])
+    found = _win_rates(fitted, len(models))[0]
+    low, high = np.full(len(models), np.nan), np.full(len(models), np.nan)
+    codes, groups = codes_of([battle.cluster for battle in battles])
+    if groups > 1:
+        draws = [
+            _win_rates(problem.fit(weight * part[:, codes], fitted), len(models))
+            for block in drawn_counts(groups, rounds, rng)
+            for part in np.array_split(block, 1 + len(block) * len(battles) // _BLOCK)
+        ]
+        low, high = percentiles(np.concatenate(draws), level)
+    ends = [(None, None) if np.isnan(a) else (float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    return Controlled(
+        {model: (float(found[index]), *ends[index]) for model, index in column.items()},
+        {name: float(value) for name, value in zip(names, fitted[0, 1 + len(models) :], strict=True)},
+        tuple(constant),
+        len(battles),
+    )
+
+
+def _win_rates(coefficients: Numbers, models: int) -> Numbers:
+    """Return [rounds, models] of expected win rates against the baseline."""
+    strengths = coefficients[:, : 1 + models] * math.log(BASE)
+    return 1 / (1 + np.exp(strengths[:, :1] - strengths[:, 1:]))
+
+
+class Regression:
+    """Logistic regression of the baseline's success on itself, one model a row and features; penalised, no intercept.
+
+    The columns are those of Arena-Hard: the baseline has log(10), the row's model -log(10). Rows are ordered by
+    model, so that what belongs to a model is summed in one go, for all rounds of a bootstrap together.
+    """
+
+    def __init__(self, model: NDArray[np.int64], features: Numbers, target: Numbers) -> None:
+        self.model, self.features, self.target = model, features, target
+        self.starts = np.flatnonzero(np.diff(model, prepend=-1))
+        self.models = len(self.starts)
+
+    def fit(self, weight: Numbers, start: Numbers | None = None) -> Numbers:
+        """Return the coefficients [rounds, baseline and models and features] for weights [rounds, rows].
+
+        Newton's method; a step that does not lower a round's loss is halved.
+        """
+        size = 1 + self.models + self.features.shape[1]
+        found = np.zeros((len(weight), size)) if start is None else np.repeat(start, len(weight), axis=0)
+        logit = self._logits(found)
+        loss = self._loss(logit, weight, found)
+        for _ in range(_STEPS):
+            step = self._step(logit, weight, found)
+            share = np.ones((len(weight), 1))
+            for _ in range(_HALVINGS):
+                tried = found - share * step
+                logit = self._logits(tried)
+                new = self._loss(logit, weight, tried)
+                worse = new > loss + 1e-12 * np.abs(loss)
+                if not worse.any():
+                    break
+                share[worse] /= 2
+            found, loss = tried, new
+            if np.abs(share * step).max() < 1e-9:
+                break
+        return found
+
+    def _logits(self, found: Numbers) -> Numbers:
+        strengths = math.log(BASE) * (found[:, :1] - found[:, 1 : 1 + self.models])
+        return strengths[:, self.model] + found[:, 1 + self.models :] @ self.features.T
+
+    def _loss(self, logit: Numbers, weight: Numbers, found: Numbers) -> Numbers:
+        losses = weight * (np.logaddexp(0.0, logit) - self.target * logit)
+        return losses.sum(axis=1) + (found**2).sum(axis=1) / (2 * PENALTY)
+
+    def _step(self, logit: Numbers, weight: Numbers, found: Numbers) -> Numbers:
+        chance = 1 / (1 + np.exp(-logit))
+        gradient = self._by_column(weight * (chance - self.target)) + found / PENALTY
+        curve = weight * chance * (1 - chance)
+        size, models = found.shape[1], self.models
+        hessian = np.zeros((len(found), size, size))
+        own = math.log(BASE) ** 2 * np.add.reduceat(curve, self.starts, axis=1)
+        diagonal = np.arange(1, 1 + models)
+        hessian[:, diagonal, diagonal] = own
+        hessian[:, 0, diagonal] = hessian[:, diagonal, 0] = -own
+        hessian[:, 0, 0] = own.sum(axis=1)
+        for index, feature in enumerate(self.features.T):
+            crossed = self._by_column(curve * feature)
+            hessian[:, 1 + models + index] = crossed
+            hessian[:, :, 1 + models + index] = crossed
+        hessian[:, np.arange(size), np.arange(size)] += 1 / PENALTY
+        return np.asarray(np.linalg.solve(hessian, gradient[..., None])[..., 0], dtype=np.float64)
+
+    def _by_column(self, values: Numbers) -> Numbers:
+        """Return the product of values [rounds, rows] with the design matrix."""
+        own = math.log(BASE) * np.add.reduceat(values, self.starts, axis=1)
+        return np.concatenate([own.sum(axis=1, keepdims=True), -own, values @ self.features], axis=1)

@@ -1,0 +1,85 @@
+"""What became of a request, and the verdict that it is."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from salsa.judging.grammar import GRAMMARS
+from salsa.judging.request import Completion, Request
+from salsa.judging.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A request and its completion, or why there is none (`error`).
+
+    `price` is what it cost, None if not known; `seconds` is the time of the last of its `attempts`. `own` says that
+    a failure is due to this request alone, as when it is longer than the judge's context.
+    """
+
+    request: Request
+    completion: Completion | None
+    error: str
+    price: float | None
+    seconds: float
+    attempts: int
+    own: bool = False
+
+
+def verdict(answer: Answer) -> Verdict:
+    """Return the verdict of an answer that came just now."""
+    request, completion = answer.request, answer.completion
+    text, finish = ("", "") if completion is None else (completion.text, completion.finish)
+    label, score = _read(request.grammar, text, finish)
+    found = label is not None or score is not None
+    return Verdict(
+        key=request.key,
+        suite=request.suite,
+        question=request.question,
+        category=request.category,
+        cluster=request.cluster,
+        turn=request.turn,
+        kind=request.kind,
+        model_a=request.model_a,
+        model_b=request.model_b,
+        order=request.order,
+        judge=request.judge,
+        snapshot=completion.snapshot if completion else "",
+        prompt=request.prompt,
+        prompt_name=request.prompt_name,
+        completion=text,
+        label=label,
+        score=score,
+        status="failed" if completion is None else "judged" if found else "unparsed",
+        error=answer.error,
+        tokens_in=completion.tokens_in if completion else None,
+        tokens_out=completion.tokens_out if completion else None,
+        price=answer.price,
+        seconds=round(answer.seconds, 4),
+        attempt=answer.attempts,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        grammar=request.grammar,
+        finish=finish,
+    )
+
+
+def reparsed(old: Verdict, grammar: str | None = None) -> Verdict:
+    """Return a verdict whose stored completion is read anew, by another grammar if one is named; no call is made.
+
+    What failed, or does not name its grammar, stays as it is. Raises ValueError for a grammar of another kind.
+    """
+    name = grammar or old.grammar
+    if old.status == "failed" or not name:
+        return old
+    if GRAMMARS[name].kind != old.kind:
+        raise ValueError(f"grammar {name} reads {GRAMMARS[name].kind} verdicts, and these are of kind {old.kind}")
+    label, score = _read(name, old.completion, old.finish)
+    found = label is not None or score is not None
+    return replace(old, label=label, score=score, status="judged" if found else "unparsed", grammar=name)
+
+
+def _read(grammar: str, text: str, finish: str) -> tuple[str | None, float | None]:
+    rule = GRAMMARS[grammar]
+    if not text or (rule.whole and finish == "length"):
+        return None, None
+    value = rule.read(text)
+    return (value, None) if isinstance(value, str) else (None, value)

@@ -1,0 +1,134 @@
+"""Judging: requests to a judge, verdicts into a log, and an account of both."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from salsa.judging import functions, verdict
+from salsa.judging.answer import Answer
+from salsa.judging.answer import verdict as as_verdict
+from salsa.judging.client import Client
+from salsa.judging.cost import Budget, Prices
+from salsa.judging.endpoint import Endpoint
+from salsa.judging.functions import Function
+from salsa.judging.log import VerdictLog
+from salsa.judging.request import Request
+from salsa.judging.schedule import Limits, Schedule
+from salsa.judging.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What tokens cost, and the most calls and money that one log of verdicts may cost over all runs."""
+
+    prices: Prices = field(default_factory=Prices)
+    max_calls: int | None = None
+    max_cost: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of requests: `verdicts` in their order, without those that have none yet.
+
+    `before` of them were in the log, which also holds `others`. `calls` were made now and cost `cost`; of that the
+    price of `guessed` answers is estimated, because the endpoint did not count their tokens. `stopped` says why the
+    run ended early, if it did.
+    """
+
+    requests: int
+    verdicts: tuple[Verdict, ...]
+    before: int
+    others: int
+    calls: int
+    cost: float | None
+    guessed: int
+    stopped: str
+    seconds: float
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many were sent, judged, unparsed and failed, over this and earlier runs, and how many are left."""
+        counts = verdict.counts(self.verdicts)
+        return counts | {"left": self.requests - counts["sent"]}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every request has a completion, parsed or not."""
+        counts = self.counts
+        return counts["left"] == counts["failed"] == 0
+
+
+Watch = Callable[[Verdict], None]
+
+
+def waiting(requests: Iterable[Request], known: Mapping[str, Verdict], ask_again: bool = False) -> list[Request]:
+    """Return the requests that have no completion yet, each once; with `ask_again` also those not parsed."""
+    open_ = ("failed", "unparsed") if ask_again else ("failed",)
+    once = {request.key: request for request in requests}
+    return [request for key, request in once.items() if key not in known or known[key].status in open_]
+
+
+def judge(
+    requests: Sequence[Request],
+    judge: Endpoint | Function,
+    log: VerdictLog,
+    limits: Limits,
+    spending: Spending,
+    watch: Watch = lambda found: None,
+    troubled: Callable[[str], None] = lambda text: None,
+    ask_again: bool = False,
+) -> Outcome:
+    """Ask for the verdicts that the log does not have, write each as it comes, and return what became of all.
+
+    `watch` is told of each verdict, `troubled` of each attempt that failed and is made again. What is in the log and
+    could not be parsed is asked once more with `ask_again`.
+
+    Raises:
+        LogError: if a verdict cannot be written.
+        EndpointError, JudgeError: if the judge cannot be asked at all.
+    """
+    keys = list(dict.fromkeys(request.key for request in requests))
+    left = waiting(requests, log.verdicts, ask_again)
+    begun, calls, spent = time.monotonic(), log.calls, log.spent
+
+    def answered(answer: Answer) -> None:
+        found = as_verdict(answer)
+        log.append(found)
+        watch(found)
+
+    guessed, stopped = 0, ""
+    if isinstance(judge, Endpoint):
+        limit = Budget(
+            spending.prices, judge.max_tokens, spending.max_calls, spending.max_cost, calls=calls, spent=spent
+        )
+        stopped = asyncio.run(_ask(judge, left, limits, limit, answered, troubled))
+        calls, spent, guessed = limit.calls - calls, limit.spent - spent, limit.guessed
+    else:
+        functions.ask(judge, left, limits.concurrency, answered)
+        calls, spent = len(left), 0.0
+    return Outcome(
+        requests=len(keys),
+        verdicts=tuple(log.verdicts[key] for key in keys if key in log.verdicts),
+        before=len(keys) - len(left),
+        others=len(log.verdicts.keys() - set(keys)),
+        calls=calls,
+        cost=spent if spending.prices.known else None,
+        guessed=guessed,
+        stopped=stopped,
+        seconds=time.monotonic() - begun,
+    )
+
+
+async def _ask(
+    endpoint: Endpoint,
+    requests: Sequence[Request],
+    limits: Limits,
+    budget: Budget,
+    answered: Callable[[Answer], None],
+    troubled: Callable[[str], None],
+) -> str:
+    async with Client(endpoint, limits.concurrency) as client:
+        schedule = Schedule(client, limits, budget, troubled)
+        await schedule.run(requests, answered)
+    return schedule.stopped

@@ -1,0 +1,1 @@
+"""The tables of `salsa winrate`: for the terminal, as Markdown and as tidy CSV."""

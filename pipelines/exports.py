@@ -34,8 +34,9 @@ def export(result: Artifact, store: Store) -> Path:
     for path in (*partial.rglob("*"), partial):
         sync(path)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.is_dir():
-        # Somebody has taken the main file out of it; what else lies there may be theirs.
+    if folder.is_dir() and not (folder / complete).is_file():
+        # Somebody has taken the main file out of it; what else lies there may be theirs. With that file it is what
+        # another process has copied meanwhile, and the rename below leaves it alone.
         folder.rename(_free(folder))
     try:
         partial.rename(folder)

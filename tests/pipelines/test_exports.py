@@ -1,6 +1,8 @@
 """Reports where people look for them."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +43,26 @@ def test_a_folder_without_its_main_file_is_moved_away_and_kept(report: Artifact,
     (folder / "experiment.json").unlink()
     assert names(export(report, store)) == {"experiment.json", "table.md"}
     assert names(folder.with_name(f"{folder.name}.incomplete-1")) == {"notes.txt", "table.md"}
+
+
+def test_what_another_process_has_copied_meanwhile_is_left_alone(
+    report: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is done between this one's look and its rename."""
+    store = Store(tmp_path)
+    real = shutil.copytree
+
+    def late(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(shutil, "copytree", real)
+        other = export(report, store)
+        (other / "notes.txt").write_text("mine")
+        return real(*given, **named)
+
+    monkeypatch.setattr(shutil, "copytree", late)
+    folder = export(report, store)
+    assert names(folder) == {"experiment.json", "table.md", "notes.txt"}
+    assert names(folder.parent) == {folder.name}
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_damaged_report_is_set_aside_with_its_copy(report: Artifact, tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """Whether two models differ on the same questions; and a method's replicates, drawn together with questions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from salsa.evaluation.resampling import Numbers, drawn_counts, percentiles, ratio_draws
+from salsa.evaluation.resampling import BLOCK, Numbers, drawn_counts, percentiles, ratio_draws
 from salsa.evaluation.sheet import Sheet
 from salsa.evaluation.statistics import Estimate, t_interval
 
@@ -61,15 +61,27 @@ def _exchanged(above: Numbers, below: Numbers, rng: np.random.Generator, rounds:
     """Return the share of exchanges of the two columns, cluster by cluster, whose gap is at least the observed one."""
     clusters = len(above)
     exact = clusters <= _EXACT
-    if exact:
-        flips = (np.arange(2**clusters)[:, None] >> np.arange(clusters) & 1).astype(np.float64)
-    else:
-        flips = rng.integers(2, size=(rounds, clusters)).astype(np.float64)
     tops, bottoms = above.sum(axis=0), below.sum(axis=0)
-    moved, borne = flips @ (above[:, 1] - above[:, 0]), flips @ (below[:, 1] - below[:, 0])
-    gaps = (tops[0] + moved) / (bottoms[0] + borne) - (tops[1] - moved) / (bottoms[1] - borne)
-    extreme = int(np.count_nonzero(np.abs(gaps) >= abs(_gap(tops, bottoms)) - 1e-12))
-    return (extreme / len(gaps) if exact else (extreme + 1) / (len(gaps) + 1)), exact
+    swaps = np.stack([above[:, 1] - above[:, 0], below[:, 1] - below[:, 0]], axis=1)
+    least = abs(_gap(tops, bottoms)) - 1e-12
+    extreme = made = 0
+    for flips in _every_flip(clusters) if exact else _drawn_flips(clusters, rounds, rng):
+        moved, borne = (flips @ swaps).T
+        gaps = (tops[0] + moved) / (bottoms[0] + borne) - (tops[1] - moved) / (bottoms[1] - borne)
+        extreme += int(np.count_nonzero(np.abs(gaps) >= least))
+        made += len(flips)
+    return (extreme / made if exact else (extreme + 1) / (made + 1)), exact
+
+
+def _every_flip(clusters: int) -> Iterator[Numbers]:
+    yield (np.arange(2**clusters)[:, None] >> np.arange(clusters) & 1).astype(np.float64)
+
+
+def _drawn_flips(clusters: int, rounds: int, rng: np.random.Generator) -> Iterator[Numbers]:
+    """Yield blocks [some rounds, clusters] of zeros and ones: all rounds at once may not fit in memory."""
+    size = max(1, BLOCK // clusters)
+    for start in range(0, rounds, size):
+        yield rng.integers(2, size=(min(rounds - start, size), clusters), dtype=np.int8).astype(np.float64)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

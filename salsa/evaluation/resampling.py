@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 # Resampled counts are made in blocks of about this many numbers, which stay in the processor's cache: twice as fast.
-_BLOCK = 60_000
+BLOCK = 60_000
 
 
 def drawn_counts(groups: int, rounds: int, rng: np.random.Generator) -> Iterator[Numbers]:
@@ -15,7 +15,7 @@ def drawn_counts(groups: int, rounds: int, rng: np.random.Generator) -> Iterator
 
     Such counts are multinomial; counting uniform draws is much faster than drawing multinomials.
     """
-    size = max(1, _BLOCK // groups)
+    size = max(1, BLOCK // groups)
     for start in range(0, rounds, size):
         block = min(rounds - start, size)
         draws = rng.integers(groups, size=(block, groups))

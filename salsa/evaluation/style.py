@@ -18,8 +18,9 @@ _STEPS, _HALVINGS = 100, 30
 _BLOCK = 2_000_000  # numbers of one block of rounds and rows
 _CODE = re.compile(r"```[^`]*```")
 _HEADERS = re.compile(r"^#{1,6}\s", re.MULTILINE)
-_LISTS = re.compile(r"^\s*(?:\d+\.|[-*+])\s", re.MULTILINE)
-_BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
+# The release counts each kind by itself: what one takes up is there for the other.
+_LISTS = re.compile(r"^\s*\d+\.\s", re.MULTILINE), re.compile(r"^\s*[-*+]\s", re.MULTILINE)
+_BOLD = re.compile(r"\*\*[^*\n]+\*\*"), re.compile(r"__[^_\n]+__")
 _WORDS = re.compile(r"\w+|[^\w\s]")
 
 
@@ -41,7 +42,8 @@ def style(text: str, tokens: int | None = None) -> Style:
     """Return the style of a reply; without a count of tokens, words and marks are counted."""
     prose = _CODE.sub("", text)
     size = float(len(_WORDS.findall(text)) if tokens is None else tokens)
-    return Style(size, len(_HEADERS.findall(prose)), len(_LISTS.findall(prose)), len(_BOLD.findall(prose)))
+    lists, bold = (sum(len(kind.findall(prose)) for kind in kinds) for kinds in (_LISTS, _BOLD))
+    return Style(size, len(_HEADERS.findall(prose)), lists, bold)
 
 
 @dataclass(frozen=True)

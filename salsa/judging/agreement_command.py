@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from salsa.judging.arguments import UsageError, add_judge, add_output
 from salsa.judging.asking import asked, carried_out, print_json
+from salsa.report.markup import visible
 
 if TYPE_CHECKING:
     from salsa.judging.agreement import Agreement, Share
@@ -85,9 +86,9 @@ def _show(judge: str, measured: "Mapping[str, Agreement]") -> None:
     from salsa.store.display import console
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(f"{escape(judge)}, % and interval of 95 %")
+    table.add_column(f"{escape(visible(judge))}, % and interval of 95 %")
     for suite in measured:
-        table.add_column(escape(suite), justify="right")
+        table.add_column(escape(visible(suite)), justify="right")
     for row, text in _ROWS.items():
         table.add_row(text, *(_cell(getattr(found, row)) for found in measured.values()))
     table.add_row("ties, which are never right", *(str(found.ties) for found in measured.values()))

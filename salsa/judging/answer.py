@@ -7,13 +7,16 @@ from salsa.judging.grammar import GRAMMARS
 from salsa.judging.request import Completion, Request
 from salsa.judging.verdict import Verdict
 
+_CUT = ("length", "content_filter")  # why a completion ends before it is whole
+
 
 @dataclass(frozen=True)
 class Answer:
     """A request and its completion, or why there is none (`error`).
 
-    `price` is what it cost, None if not known; `seconds` is the time of the last of its `attempts`. `own` says that
-    a failure is due to this request alone, as when it is longer than the judge's context.
+    `price` is what its `attempts` cost together, None if not known; `seconds` is the time of the last one. `own` says
+    that a failure is due to this request alone, as when it is longer than the judge's context. `charged` is the last
+    completion without text that the endpoint counted tokens for.
     """
 
     request: Request
@@ -23,6 +26,7 @@ class Answer:
     seconds: float
     attempts: int
     own: bool = False
+    charged: Completion | None = None
 
 
 def verdict(answer: Answer) -> Verdict:
@@ -31,6 +35,7 @@ def verdict(answer: Answer) -> Verdict:
     text, finish = ("", "") if completion is None else (completion.text, completion.finish)
     label, score = _read(request.grammar, text, finish)
     found = label is not None or score is not None
+    counted = completion or answer.charged
     return Verdict(
         key=request.key,
         suite=request.suite,
@@ -43,7 +48,7 @@ def verdict(answer: Answer) -> Verdict:
         model_b=request.model_b,
         order=request.order,
         judge=request.judge,
-        snapshot=completion.snapshot if completion else "",
+        snapshot=counted.snapshot if counted else "",
         prompt=request.prompt,
         prompt_name=request.prompt_name,
         completion=text,
@@ -51,8 +56,8 @@ def verdict(answer: Answer) -> Verdict:
         score=score,
         status="failed" if completion is None else "judged" if found else "unparsed",
         error=answer.error,
-        tokens_in=completion.tokens_in if completion else None,
-        tokens_out=completion.tokens_out if completion else None,
+        tokens_in=counted.tokens_in if counted else None,
+        tokens_out=counted.tokens_out if counted else None,
         price=answer.price,
         seconds=round(answer.seconds, 4),
         attempt=answer.attempts,
@@ -79,7 +84,7 @@ def reparsed(old: Verdict, grammar: str | None = None) -> Verdict:
 
 def _read(grammar: str, text: str, finish: str) -> tuple[str | None, float | None]:
     rule = GRAMMARS[grammar]
-    if not text or (rule.whole and finish == "length"):
+    if not text or (rule.whole and finish in _CUT):
         return None, None
     value = rule.read(text)
     return (value, None) if isinstance(value, str) else (None, value)

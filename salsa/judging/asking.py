@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from salsa.judging.arguments import UsageError
+from salsa.report.markup import visible
 
 if TYPE_CHECKING:
     from salsa.judging.endpoint import Endpoint
@@ -27,7 +28,7 @@ def carried_out(name: str, work: Callable[[], int]) -> int:
         with _ending():
             return work()
     except UsageError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {visible(str(error))}", file=sys.stderr)
         return MISUSED
     except BrokenPipeError:
         raise  # no failure of the judge: whoever read the output has seen enough
@@ -35,7 +36,7 @@ def carried_out(name: str, work: Callable[[], int]) -> int:
         text = str(error)
         if isinstance(error, OSError) and error.filename and error.strerror:
             text = f"{error.filename}: {error.strerror}"
-        print(f"{name}: {text}", file=sys.stderr)
+        print(f"{name}: {visible(text)}", file=sys.stderr)
         return FAILED
 
 
@@ -57,16 +58,17 @@ def asked(
     from salsa.judging.log import VerdictLog, known
 
     limits, spending = options.limits(args), options.spending(args)
+    longest = options.longest(args, judge)
     if args.dry_run:
         left = waiting(requests, known(args.out) if args.out is not None else {}, args.ask_again)
-        guess = estimate(left, args.max_tokens, spending.prices)
+        guess = estimate(left, longest, spending.prices)
         _show_plan(args, requests, guess, whole=True)
         return None
     if args.out is None:
         raise UsageError("--out is missing: name the file that verdicts go to")
     with VerdictLog(args.out) as log:
         left = waiting(requests, log.verdicts, args.ask_again)
-        guess = estimate(left, args.max_tokens, spending.prices)
+        guess = estimate(left, longest, spending.prices)
         _show_plan(args, requests, guess)
         with display.bar(len(left), args.quiet) as (watch, troubled):
             outcome = ask(requests, judge, log, limits, spending, watch, troubled, args.ask_again)
@@ -75,7 +77,7 @@ def asked(
     elif not args.quiet and not args.json:
         display.show_outcome(outcome, guess, args.out, read=report)
     if outcome.stopped and (args.quiet or args.json):
-        print(f"stopped: {outcome.stopped}", file=sys.stderr)
+        print(f"stopped: {display.plain(outcome.stopped)}", file=sys.stderr)
     return outcome
 
 

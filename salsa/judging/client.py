@@ -4,9 +4,11 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from salsa.judging.endpoint import Endpoint
 from salsa.judging.request import Completion
@@ -18,12 +20,36 @@ SHOWN = 300
 """Most characters of a server's message that are passed on."""
 _TEMPORARY = frozenset({408, 409, 425, 429})
 _ENDING = frozenset({401, 402, 403, 404, 405})
-_TOO_LONG = ("context_length", "context length", "context size", "context window", "too long", "maximum length")
+_TOO_LONG = ("context_length", "context length", "context size", "context window")
+_TOO_LONG_REQUEST = ("too long", "maximum length")  # of a server in trouble, something else may take too long
+_MODERATED = (
+    "flagged",
+    "moderation",
+    "content policy",
+    "content_policy",
+    "content_filter",
+    "content management policy",
+)
+_CODES = {
+    "context_length_exceeded": 400,
+    "content_filter": 400,
+    "content_policy_violation": 400,
+    "invalid_request_error": 400,
+    "invalid_api_key": 401,
+    "insufficient_quota": 402,
+    "model_not_found": 404,
+    "rate_limit_exceeded": 429,
+}
 _QUOTA = ("insufficient_quota", "billing_hard_limit", "exceeded your current quota")
 
 
 class JudgeError(Exception):
-    """A judge that did not answer; the message never holds the key."""
+    """A judge that did not answer; the message never holds the key.
+
+    `charged` is set where the endpoint counted tokens for it all the same: a completion without text.
+    """
+
+    charged: Completion | None = None
 
 
 class Temporary(JudgeError):
@@ -112,8 +138,7 @@ class Client:
             raise Temporary(f"the answer is no JSON object: {self._shown(response.text)!r}")
         if not body.get("choices"):
             # Some proxies say 200 and put the error where the answer should be.
-            code = _code(body)
-            raise self._error(code, response.headers, _said(body, response.content))
+            raise self._error(_code(body), response.headers, _said(body, response.content), "HTTP 200 with error")
         try:
             return self._choice(body)
         except (TypeError, KeyError, AttributeError, IndexError):
@@ -124,24 +149,58 @@ class Client:
         finish = str(choice.get("finish_reason") or "")
         message = choice["message"]
         text = _text(message.get("content")) or _text(message.get("refusal"))
-        if not text.strip():
-            if finish == "length":
-                raise Refused(f"nothing was said within max_tokens={self.endpoint.max_tokens}; give it more")
-            if finish == "content_filter":
-                raise Refused("the endpoint's content filter let nothing through", own=True)
-            raise Temporary("the completion is empty")
         usage = body.get("usage") or {}
-        return Completion(
-            text=self._key.removed(text),
+        found = Completion(
+            text=self._key.removed(text) if text.strip() else "",
             finish=finish,
             snapshot=self._key.removed(str(body.get("model") or "")),
             tokens_in=_count(usage.get("prompt_tokens")),
             tokens_out=_count(usage.get("completion_tokens")),
         )
+        if found.text:
+            return found
+        error = self._nothing_said(finish)
+        if found.tokens_in is not None and found.tokens_out is not None:
+            error.charged = found
+        raise error
 
-    def _error(self, code: int, headers: Mapping[str, str], said: str) -> JudgeError:
-        text = f"HTTP {code}: {self._shown(said)}" if said else f"HTTP {code}"
+    def _nothing_said(self, finish: str) -> JudgeError:
+        if finish == "length":
+            return Refused(f"nothing was said within max_tokens={self.endpoint.longest}; give it more")
+        if finish == "content_filter":
+            return Refused("the endpoint's content filter let nothing through", own=True)
+        return Temporary("the completion is empty")
+
+    def _error(self, code: int, headers: Mapping[str, str], said: str, came: str = "") -> JudgeError:
+        """Return what an error of this code means; `came` says how it came, if not as the code of the answer."""
+        came = came or f"HTTP {code}"
+        text = f"{came}: {self._shown(said)}" if said else came
+        if 300 <= code < 400:
+            return self._moved(headers.get("location"), text)
         low = said.lower()
+        own = self._own(code, low, text)
+        return own or self._general(code, headers, low, text)
+
+    def _moved(self, location: str | None, text: str) -> Unusable:
+        # Not followed: the key must not go to where a server sends it.
+        if location is None:
+            return Unusable(f"{self.endpoint.address} sends elsewhere and does not say where ({text})")
+        with suppress(ValueError):  # what is no URL is shown as it is
+            location = urljoin(self.endpoint.address, location)
+        return Unusable(f"{self.endpoint.address} has moved to {self._shown(location)}; give --judge-url that")
+
+    def _own(self, code: int, low: str, text: str) -> Refused | None:
+        """Return the error if it is due to this request alone: too long, or refused for what it says."""
+        in_request = code in (400, 413, 422)
+        words = _TOO_LONG + (_TOO_LONG_REQUEST if in_request else ())
+        if code == 413 or (code != 429 and any(word in low for word in words)):
+            return Refused(f"longer than the judge's context ({text})", own=True)
+        moderated = any(word in low for word in _MODERATED) and "account" not in low
+        if moderated and (in_request or code in (403, 451)):
+            return Refused(f"the endpoint's moderation refuses this question ({text})", own=True)
+        return None
+
+    def _general(self, code: int, headers: Mapping[str, str], low: str, text: str) -> JudgeError:
         variable = f"${self.endpoint.key_variable}"
         if code in (401, 403):
             fix = f"the endpoint refuses the key in {variable}" if self._key else f"there is no key in {variable}"
@@ -150,14 +209,14 @@ class Client:
             return Unusable(f"the account behind {variable} has nothing left to spend ({text})")
         if code in _ENDING:
             return Unusable(f"wrong address or model: {self.endpoint.address}, {self.endpoint.model} ({text})")
-        if code in (400, 413, 422) and (code == 413 or any(words in low for words in _TOO_LONG)):
-            return Refused(f"longer than the judge's context ({text})", own=True)
         if code in _TEMPORARY or code >= 500:
             return Temporary(text, _wait(headers), limited=code in (429, 503))
         return Refused(text)
 
     def _shown(self, text: str) -> str:
-        return " ".join(self._key.removed(text).split())[:SHOWN]
+        # What a terminal would obey goes first: the key may be hidden between it.
+        plain = "".join(each for each in " ".join(text.split()) if each.isprintable())
+        return self._key.removed(plain)[:SHOWN]
 
 
 class _Secret:
@@ -200,10 +259,15 @@ def _said(body: Any, raw: bytes) -> str:
 
 
 def _code(body: Mapping[str, Any]) -> int:
-    """Return the code of an error that came as an answer; 500 where it has none, as it may pass."""
+    """Return the code of an error that came as an answer, as a number; 500 where it has none, as it may pass."""
     error = body.get("error")
-    code = error.get("code", error.get("status")) if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else 500
+    places = (error, body) if isinstance(error, dict) else (body,)
+    for code in (place.get(key) for place in places for key in ("code", "status", "type")):
+        if isinstance(code, str):
+            code = int(code) if code.isdecimal() and len(code) == 3 else _CODES.get(code)
+        if isinstance(code, int) and 400 <= code < 600:
+            return code
+    return 500
 
 
 def _count(value: Any) -> int | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from salsa.judging.arguments import UsageError, add_judge, add_output
 from salsa.judging.asking import carried_out, print_json
+from salsa.report.markup import visible
 
 if TYPE_CHECKING:
     from salsa.judging.questions import Answers, QuestionSet
@@ -124,14 +125,14 @@ def _check_answered(args: argparse.Namespace, questions: "QuestionSet", answers:
     if not args.partial:
         raise DataError(f"{text}; answer them, or judge the others with --partial")
     if not args.quiet:
-        print(f"salsa judge: {text}; they are not judged", file=sys.stderr)
+        print(f"salsa judge: {visible(text)}; they are not judged", file=sys.stderr)
 
 
 def _reparse(args: argparse.Namespace) -> int:
     from salsa.judging.answer import reparsed
     from salsa.judging.grammar import GRAMMARS
     from salsa.judging.log import VerdictLog
-    from salsa.judging.verdict import counts
+    from salsa.judging.verdict import counting, counts, lines
 
     if args.out is None or args.answers:
         raise UsageError("--reparse reads the file of --out alone; write salsa judge --reparse --out verdicts.jsonl")
@@ -140,15 +141,16 @@ def _reparse(args: argparse.Namespace) -> int:
     if not args.out.exists():
         raise UsageError(f"--out: there is no {args.out}")
     with VerdictLog(args.out) as log:
-        before = list(log.verdicts.values())
+        before = list(lines(log.path))  # every one: what was asked again has several, and all were paid for
         try:
             after = [reparsed(found, args.reparse or None) for found in before]
         except ValueError as error:
             raise UsageError(f"--reparse: {error}") from None
-        changed = sum(new != old for new, old in zip(after, before, strict=True))
-        if changed and not args.dry_run:
+        counted = counting(after)
+        changed = sum(counted[key] != found for key, found in log.verdicts.items())
+        if after != before and not args.dry_run:
             log.rewrite(after)
-    shown: dict[str, Any] = {"out": str(args.out), **counts(after), "changed": changed, "calls": 0}
+    shown: dict[str, Any] = {"out": str(args.out), **counts(counted.values()), "changed": changed, "calls": 0}
     if args.json:
         print_json(shown)
     elif not args.quiet:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from salsa.judging.request import Completion, Request
 
 BYTES_A_TOKEN = 4
-"""Estimates take a token for four bytes of UTF-8: close for English, high for code."""
+"""Estimates take a token for four bytes of UTF-8: close for English, low for code and other languages."""
+FEWEST_BYTES_A_TOKEN = 2
+"""Reservations take a token for two bytes: little text has more tokens than that."""
 EXPECTED_OUT = 300
 """Tokens of a usual verdict with its explanation; estimates take them, or the limit if that is lower."""
 _OVERHEAD = 8  # tokens around each message
@@ -37,7 +39,8 @@ class Prices:
 class Estimate:
     """What requests will cost, as estimated from the length of their text.
 
-    `price` takes a usual length of the verdicts, `highest` the longest that max_tokens allows; None without prices.
+    `price` takes a usual length of the verdicts, `highest` the longest that is allowed; None without prices, and
+    `highest` also where nothing limits the length.
     """
 
     requests: int
@@ -57,31 +60,39 @@ def tokens_sent(request: Request) -> int:
     return sum(tokens(message["content"]) + _OVERHEAD for message in request.messages)
 
 
-def estimate(requests: Iterable[Request], max_tokens: int, prices: Prices) -> Estimate:
-    """Return what requests will about cost."""
+def most_tokens_sent(request: Request) -> int:
+    """Return how many tokens a request has at most, as far as its length can tell."""
+    sizes = (len(message["content"].encode("utf-8", errors="surrogatepass")) for message in request.messages)
+    return sum(math.ceil(size / FEWEST_BYTES_A_TOKEN) + _OVERHEAD for size in sizes)
+
+
+def estimate(requests: Iterable[Request], longest: int | None, prices: Prices) -> Estimate:
+    """Return what requests will about cost; a completion has `longest` tokens at most (None: no limit)."""
     sent = [tokens_sent(request) for request in requests]
-    out = len(sent) * min(EXPECTED_OUT, max_tokens)
+    out = len(sent) * (EXPECTED_OUT if longest is None else min(EXPECTED_OUT, longest))
     return Estimate(
         requests=len(sent),
         tokens_in=sum(sent),
         tokens_out=out,
         price=prices.price(sum(sent), out),
-        highest=prices.price(sum(sent), len(sent) * max_tokens),
+        highest=prices.price(sum(sent), None if longest is None else len(sent) * longest),
     )
 
 
 class Budget:
     """Calls and money that may be spent; stops before either limit is passed.
 
-    Each call first reserves the most that it may cost, so that calls under way cannot pass the limit together. An
-    attempt without a completion costs a call and no money: what an endpoint charges for it is not known. `calls`
-    and `spent` start with what earlier runs into the same file have spent.
+    Each call first reserves the most that it may cost, so that calls under way cannot pass the limit together: a token
+    for every two bytes that are sent, and the longest answer. Text of more tokens than that may pass the limit. An
+    attempt without a completion costs a call, and money only if the endpoint counted its tokens. `calls` and `spent`
+    start with what earlier runs into the same file have spent; `guessed` counts the completions whose price is
+    estimated, because the endpoint counted no tokens.
     """
 
     def __init__(
         self,
         prices: Prices,
-        max_tokens: int,
+        longest: int | None,
         max_calls: int | None = None,
         max_cost: float | None = None,
         calls: int = 0,
@@ -89,11 +100,13 @@ class Budget:
     ) -> None:
         if max_cost is not None and not prices.known:
             raise ValueError("a limit of money needs the prices of tokens: --price-in and --price-out")
+        if max_cost is not None and longest is None:
+            raise ValueError("a limit of money needs one of the length of completions: max_tokens")
         self.prices = prices
         self.calls = calls
         self.spent = spent
         self.guessed = 0
-        self._max_tokens = max_tokens
+        self._longest = longest
         self._max_calls = max_calls
         self._max_cost = max_cost
         self._reserved = 0.0
@@ -104,7 +117,7 @@ class Budget:
 
         Waits while calls under way may leave enough.
         """
-        most = self.prices.price(tokens_sent(request), self._max_tokens) or 0.0
+        most = self.prices.price(most_tokens_sent(request), self._longest) or 0.0
         async with self._changed:
             while True:
                 if self._max_calls is not None and self.calls >= self._max_calls:
@@ -118,13 +131,15 @@ class Budget:
                 await self._changed.wait()
 
     async def settle(self, reserved: float, request: Request, completion: Completion | None) -> float | None:
-        """Give back what was reserved, count what the completion cost, and return that; None if it is not known."""
+        """Give back what was reserved, count what the completion cost, and return that; None without prices.
+
+        What the endpoint counted no tokens for is estimated from the length of the text.
+        """
         price = None
         if completion is not None:
             price = self.prices.price(completion.tokens_in, completion.tokens_out)
             if price is None and self.prices.known:
-                guess = self.prices.price(tokens_sent(request), tokens(completion.text))
-                self.spent += guess or 0.0
+                price = self.prices.price(tokens_sent(request), tokens(completion.text))
                 self.guessed += 1
             self.spent += price or 0.0
         await self._release(reserved)

@@ -9,6 +9,7 @@ from typing import Any
 from salsa.judging.cost import Estimate
 from salsa.judging.judgment import Outcome
 from salsa.judging.verdict import Verdict
+from salsa.report.markup import visible
 from salsa.store.quantities import shown_duration
 
 _REASONS = 5  # of failures that are shown
@@ -25,6 +26,11 @@ def money(amount: float) -> str:
     return f"{amount:.2f}" if amount >= 10 else f"{amount:.4f}"
 
 
+def plain(text: str) -> str:
+    """Return text of another's making as one line that no terminal obeys."""
+    return " ".join(visible(text).split())
+
+
 def show_plan(requests: int, before: int, estimate: Estimate) -> None:
     """Print what is to be asked, and about what it costs."""
     there = f", {before:,} of them answered before" if before else ""
@@ -35,10 +41,9 @@ def show_plan(requests: int, before: int, estimate: Estimate) -> None:
         f"estimated from the length of the text (4 bytes a token): {estimate.tokens_in:,} tokens in, "
         f"{estimate.tokens_out:,} out"
     )
-    if estimate.price is not None and estimate.highest is not None:
-        print(
-            f"estimated cost {money(estimate.price)}, {money(estimate.highest)} if every verdict is as long as it may"
-        )
+    if estimate.price is not None:
+        most = "" if estimate.highest is None else f", {money(estimate.highest)} if every verdict is as long as it may"
+        print(f"estimated cost {money(estimate.price)}{most or '; nothing limits the length of a verdict'}")
     sys.stdout.flush()
 
 
@@ -51,7 +56,7 @@ def show_outcome(outcome: Outcome, estimate: Estimate, out: Path, read: bool = T
     _show_errors(outcome)
     print(f"{counted(outcome.calls, 'call')} in {shown_duration(outcome.seconds)}{_cost(outcome, estimate)}")
     if outcome.stopped:
-        print(f"stopped: {outcome.stopped}")
+        print(f"stopped: {plain(outcome.stopped)}")
     if counts["left"] or counts["failed"]:
         print(f"the verdicts so far are in {out}; the same command asks for the rest")
     elif counts["judged"] and read:
@@ -99,7 +104,7 @@ def bar(total: int, quiet: bool) -> Iterator[Watching]:
     def say(found: Verdict) -> None:
         if found.status == "failed" and found.error not in said and len(said) < _REASONS and not quiet:
             said.add(found.error)
-            print(f"failed: question {found.question}: {found.error}", file=sys.stderr)
+            print(plain(f"failed: question {found.question}: {found.error}"), file=sys.stderr)
 
     if quiet or not sys.stderr.isatty():
         yield say, lambda text: None
@@ -121,7 +126,7 @@ def bar(total: int, quiet: bool) -> Iterator[Watching]:
             shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
             progress.update(task, advance=1, counts=shown)
 
-        yield watch, lambda text: progress.update(task, trouble=escape(text[:60]))
+        yield watch, lambda text: progress.update(task, trouble=escape(plain(text)[:60]))
 
 
 def _cost(outcome: Outcome, estimate: Estimate) -> str:
@@ -144,4 +149,4 @@ def _show_errors(outcome: Outcome) -> None:
         if found.status == "failed":
             reasons[found.error] = reasons.get(found.error, 0) + 1
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1])[:_REASONS]:
-        print(f"  failed, {count:,} times: {reason}")
+        print(f"  failed, {count:,} times: {plain(reason)}")

@@ -46,6 +46,10 @@ class Endpoint:
             raise EndpointError(f"the judge's URL is {self.url!r}; write it as http://localhost:8000/v1")
         if self.max_tokens < 1:
             raise EndpointError(f"max_tokens is {self.max_tokens}, expected 1 or more")
+        for name in sorted(LENGTH_KEYS & self.body.keys()):
+            value = self.body[name]
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise EndpointError(f"{name} of the judge's body is {value!r}, expected a whole number of 1 or more")
         for name in ("connect", "total"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise EndpointError(f"the {name} time-out is {getattr(self, name)}, expected seconds above 0")
@@ -54,6 +58,12 @@ class Endpoint:
     def address(self) -> str:
         """The URL that is posted to."""
         return self.url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that a completion may have, whatever the key that says so; None without a limit."""
+        limits = {"max_tokens": self.max_tokens} | dict(self.body)
+        return max((limits[key] for key in LENGTH_KEYS if limits.get(key) is not None), default=None)
 
     def payload(self, messages: tuple[dict[str, str], ...]) -> dict[str, Any]:
         """Return the body of a request."""

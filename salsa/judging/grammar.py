@@ -1,5 +1,6 @@
 """What a judge's completion says: one pure function for each published grammar, and for that of our own prompts."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,9 +35,13 @@ _OWN_SCORE = re.compile(_VERDICT + r"(\[\[)?([0-9]+(?:\.[0-9]+)?)(?(1)\]\])(?: ?
 
 
 def fastchat_score(text: str) -> float | None:
-    """Return the score that FastChat reads: the first `[[n]]`, or else the first `[n]`; None if there is neither."""
+    """Return the score that FastChat reads: the first `[[n]]`, or else the first `[n]`.
+
+    None if there is neither, or its number is too large to be one.
+    """
     found = _SCORE.search(text) or _SCORE_FALLBACK.search(text)
-    return None if found is None else float(found.group(1))
+    score = math.inf if found is None else float(found.group(1))
+    return score if math.isfinite(score) else None
 
 
 def fastchat_pair(text: str) -> str | None:

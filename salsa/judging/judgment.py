@@ -99,9 +99,7 @@ def judge(
 
     guessed, stopped = 0, ""
     if isinstance(judge, Endpoint):
-        limit = Budget(
-            spending.prices, judge.max_tokens, spending.max_calls, spending.max_cost, calls=calls, spent=spent
-        )
+        limit = Budget(spending.prices, judge.longest, spending.max_calls, spending.max_cost, calls=calls, spent=spent)
         stopped = asyncio.run(_ask(judge, left, limits, limit, answered, troubled))
         calls, spent, guessed = limit.calls - calls, limit.spent - spent, limit.guessed
     else:

@@ -19,7 +19,7 @@ SYNC_SECONDS = 1.0
 
 def known(path: Path) -> dict[str, Verdict]:
     """Return the verdicts of a log by key without opening it for writing; none if there is no such file."""
-    return {found.key: found for found in verdict.read(path)} if path.exists() else {}
+    return verdict.counting(verdict.lines(path)) if path.exists() else {}
 
 
 class LogError(Exception):
@@ -29,8 +29,9 @@ class LogError(Exception):
 class VerdictLog:
     """A file of verdicts that this process alone may write, used as `with VerdictLog(path) as log`.
 
-    A last line that a kill tore is removed when it is opened. Raises LogError while another process writes it, or for
-    a gzipped file, OSError where it cannot be written at all, and VerdictError if it is no log.
+    `verdicts` are those that count, by key; `calls` and `spent` are those of all lines. A last line that a kill tore
+    is removed when it is opened. Raises LogError while another process writes it, or for a gzipped file, OSError where
+    it cannot be written at all, and VerdictError if it is no log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +92,7 @@ class VerdictLog:
         self._count(found)
 
     def rewrite(self, verdicts: Iterable[Verdict]) -> None:
-        """Replace all verdicts, in one step that no kill can tear; for those that were parsed anew."""
+        """Replace all lines, in one step that no kill can tear; for those that were parsed anew."""
         found = list(verdicts)
         replace_text(self.path, "".join(json.dumps(each.as_json()) + "\n" for each in found))
         os.close(self._descriptor)
@@ -128,7 +129,7 @@ class VerdictLog:
             self._end = len(text) + 1
 
     def _count(self, found: Verdict) -> None:
-        self.verdicts[found.key] = found
+        verdict.count(found, self.verdicts)
         self.calls += found.attempt
         self.spent += found.price or 0.0
 

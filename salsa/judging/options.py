@@ -79,6 +79,16 @@ def spending(args: argparse.Namespace) -> Spending:
     return Spending(Prices(args.price_in, args.price_out), args.max_calls, args.max_cost)
 
 
+def longest(args: argparse.Namespace, judge: Endpoint | Function) -> int | None:
+    """Return the most tokens that a completion may have; raise UsageError where --max-cost needs them and none are."""
+    most = judge.longest if isinstance(judge, Endpoint) else args.max_tokens
+    if most is None and args.max_cost is not None:
+        raise UsageError(
+            "--max-cost needs a limit of the length: --body takes out max_tokens; give max_completion_tokens there"
+        )
+    return most
+
+
 def _body(text: str | None) -> dict[str, Any]:
     try:
         body = json.loads(text or "{}")

@@ -179,9 +179,10 @@ def _identity(row: Mapping[str, Any], by_text: Mapping[str, str]) -> str | None:
 def _replies(place: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     turns: Any = None
     if isinstance(choices := row.get("choices"), list) and choices:
-        turns = choices[0].get("turns")
+        turns = _part(place, "choices", choices[0]).get("turns")
     elif isinstance(messages := row.get("messages"), list):
-        turns = [message.get("content") for message in messages if message.get("role") == "assistant"]
+        parts = [_part(place, "messages", message) for message in messages]
+        turns = [message.get("content") for message in parts if message.get("role") == "assistant"]
     elif "replies" in row:
         turns = row["replies"]
     elif "reply" in row:
@@ -189,6 +190,12 @@ def _replies(place: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(turns, list) or not turns:
         raise DataError(f"{place} has no replies: they stand in `choices`, `messages`, `replies` or `reply`")
     return tuple(_text(place, turn) for turn in turns)
+
+
+def _part(place: str, name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise DataError(f"{place}: expected an object in `{name}`, found {type(value).__name__}")
+    return value
 
 
 def _text(place: str, value: Any) -> str:

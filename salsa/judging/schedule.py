@@ -72,7 +72,8 @@ class Schedule:
     async def run(self, requests: Sequence[Request], answered: Callable[[Answer], None]) -> None:
         """Ask all requests and hand on each answer as it comes; an error of `answered` stops all and is raised.
 
-        A request that was not settled because the run stopped has no answer. What was sent before is waited for.
+        A request that was not tried because the run stopped has no answer, one that was tried has failed. What was sent
+        before is waited for.
         """
         waiting = iter(requests)
         count = min(self._limits.concurrency, len(requests))
@@ -101,63 +102,69 @@ class Schedule:
                 self._stop(f"{self._unanswered} requests in a row had no answer; the last one: {answer.error}")
 
     async def _ask(self, request: Request) -> Answer | None:
-        """Return what became of a request, or None if the run stopped first."""
-        failures, slowed, patience = 0, 0, self._limits.patience
-        for attempt in range(1, 1_000_000):
-            reserved = await self._turn(request)
-            if reserved is None:
-                return None
-            answer = await self._attempt(request, reserved, attempt)
-            if isinstance(answer, Answer):
-                return answer
-            if isinstance(answer, Unusable):
-                self._stop(str(answer))
-                return None
-            if isinstance(answer, Refused):
-                return Answer(request, None, str(answer), None, 0.0, attempt, own=answer.own)
-            assert isinstance(answer, Temporary)
-            if answer.wait is not None and answer.wait > self._limits.patience:
-                self._stop(f"the endpoint wants to be left alone for {answer.wait:.0f} s ({answer})")
-                return None
-            wait = self._wait(slowed if answer.limited else failures, answer.wait)
-            if answer.limited and wait <= patience:
-                slowed, patience = slowed + 1, patience - wait
-                self._open_at = max(self._open_at, asyncio.get_running_loop().time() + wait)
-            else:
-                failures += 1
-                if failures >= self._limits.attempts:
-                    return Answer(request, None, f"{answer} (attempt {attempt}, the last one)", None, 0.0, attempt)
-                await self._sleep(wait)
-            self._troubled(str(answer))
-        raise AssertionError("patience and attempts are finite")
+        """Return what became of a request, or None if the run stopped before it was tried."""
+        tries = _Tries(request, self._limits.patience)
+        while (reserved := await self._turn(request)) is not None:
+            found = await self._attempt(tries, reserved)
+            if isinstance(found, Completion):
+                return tries.answer(found)
+            if isinstance(found, Refused):
+                return tries.answer(None, str(found), found.own)
+            if isinstance(found, Unusable):
+                self._stop(str(found))
+                return tries.stopped() if tries.calls > 1 else None  # what is said of all requests fails none of them
+            assert isinstance(found, Temporary)
+            if found.wait is not None and found.wait > self._limits.patience:
+                self._stop(f"the endpoint wants to be left alone for {found.wait:.0f} s ({found})")
+                break
+            if not await self._bear(tries, found):
+                return tries.answer(None, f"{found} (attempt {tries.calls}, the last one)")
+            self._troubled(str(found))
+        return tries.stopped()
+
+    async def _bear(self, tries: "_Tries", error: Temporary) -> bool:
+        """Wait for the next attempt; return whether there is one."""
+        wait = self._wait(tries.slowed if error.limited else tries.failures, error.wait)
+        if error.limited and wait <= tries.patience:
+            tries.slowed, tries.patience = tries.slowed + 1, tries.patience - wait
+            self._open_at = max(self._open_at, asyncio.get_running_loop().time() + wait)
+            return True
+        tries.failures += 1
+        if tries.failures >= self._limits.attempts:
+            return False
+        await self._sleep(wait)
+        return True
 
     async def _turn(self, request: Request) -> float | None:
         """Wait until a request may be sent, and return what was reserved for it; None if the run stops."""
         loop = asyncio.get_running_loop()
-        while not self._stopping.is_set() and (left := self._open_at - loop.time()) > 0:
-            await self._sleep(left)
-        if self._stopping.is_set():
-            return None
-        reserved = await self._budget.reserve(request)
-        if reserved is None:
-            self._stop(self._budget.reason())
-        elif self._stopping.is_set():  # while it waited for the budget
-            await self._budget.give_back(reserved)
-            return None
-        return reserved
+        while True:
+            while not self._stopping.is_set() and (left := self._open_at - loop.time()) > 0:
+                await self._sleep(left)
+            if self._stopping.is_set():
+                return None
+            reserved = await self._budget.reserve(request)
+            if reserved is None:
+                self._stop(self._budget.reason())
+                return None
+            if not self._stopping.is_set() and self._open_at <= loop.time():
+                return reserved
+            await self._budget.give_back(reserved)  # all were held back or stopped while it waited for the budget
 
-    async def _attempt(self, request: Request, reserved: float, attempt: int) -> Answer | JudgeError:
-        completion, price, problem = None, None, None
+    async def _attempt(self, tries: "_Tries", reserved: float) -> Completion | JudgeError:
+        found: Completion | JudgeError | None = None
+        charged: Completion | None = None
+        tries.calls += 1
         begun = time.monotonic()
         try:
-            completion = await self._judge.complete(request.messages)
+            found = charged = await self._judge.complete(tries.request.messages)
         except JudgeError as error:
-            problem = error
+            found, charged = error, error.charged
+            tries.error = str(error)
         finally:
-            price = await self._budget.settle(reserved, request, completion)
-        if problem is not None:
-            return problem
-        return Answer(request, completion, "", price, time.monotonic() - begun, attempt)
+            tries.pay(charged, await self._budget.settle(reserved, tries.request, charged))
+        tries.seconds = time.monotonic() - begun
+        return found
 
     def _wait(self, before: int, told: float | None) -> float:
         """Return the seconds until the next attempt, after `before` earlier waits for the same reason."""
@@ -174,3 +181,34 @@ class Schedule:
     def _stop(self, reason: str) -> None:
         self.stopped = self.stopped or reason
         self._stopping.set()
+
+
+@dataclass
+class _Tries:
+    """What one request has met with so far; `patience` is the time in seconds that it may still be held back."""
+
+    request: Request
+    patience: float
+    calls: int = 0
+    failures: int = 0
+    slowed: int = 0
+    seconds: float = 0.0
+    price: float | None = None
+    charged: Completion | None = None
+    error: str = ""
+
+    def pay(self, charged: Completion | None, price: float | None) -> None:
+        """Count what an attempt cost."""
+        self.charged = charged or self.charged
+        if price is not None:
+            self.price = (self.price or 0.0) + price
+
+    def answer(self, completion: Completion | None, error: str = "", own: bool = False) -> Answer:
+        """Return what became of the request, with what all its attempts cost."""
+        return Answer(self.request, completion, error, self.price, self.seconds, self.calls, own, self.charged)
+
+    def stopped(self) -> Answer | None:
+        """Return the failure that the end of the run makes of it, so that its calls are counted; None without any."""
+        if not self.calls:
+            return None
+        return self.answer(None, f"{self.error} (attempt {self.calls}; then the run stopped)")

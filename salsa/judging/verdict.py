@@ -14,6 +14,7 @@ SCHEMA = 1
 FLIPPED = {"A>>B": "B>>A", "A>B": "B>A", "A=B": "A=B", "B>A": "A>B", "B>>A": "A>>B"}
 """Each label, and what it is when the replies change places."""
 STATUSES = ("judged", "unparsed", "failed")
+"""What may become of a question, the best first."""
 _GZIP = b"\x1f\x8b"
 
 
@@ -36,8 +37,9 @@ class Verdict:
     "judged"; "unparsed" means a completion without a verdict, "failed" none at all, for the reason in `error`.
 
     `finish` is why the completion ended ("stop", "length", ...), `tokens_in` and `tokens_out` are those that the
-    endpoint counted, `price` is in the unit of the price list, `seconds` the time of the last attempt, `attempt` the
-    number of attempts and `time` when it was answered (ISO 8601, UTC).
+    endpoint counted last, `price` what all attempts cost in the unit of the price list (estimated where there is a
+    completion and no count), `seconds` the time of the last attempt, `attempt` the number of attempts and `time` when
+    it was answered (ISO 8601, UTC).
     """
 
     key: str
@@ -98,12 +100,27 @@ class Verdict:
 def read(path: Path) -> list[Verdict]:
     """Return the verdicts of a file, plain or gzipped, in the order of their first lines: one for each key.
 
-    Where a key has several lines, as when it failed and was asked again, the last one counts.
+    Where a key has several lines, as when it failed and was asked again, that of `counting` is taken.
 
     Raises:
         OSError, VerdictError: as `lines` does.
     """
-    return list({found.key: found for found in lines(path)}.values())
+    return list(counting(lines(path)).values())
+
+
+def counting(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
+    """Return the verdict that counts for each key: a judged one before an unparsed before a failed, then the last."""
+    found: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        count(verdict, found)
+    return found
+
+
+def count(verdict: Verdict, found: dict[str, Verdict]) -> None:
+    """Put a verdict under its key, unless a better one is there: a failure does not undo what was said before."""
+    before = found.get(verdict.key)
+    if before is None or STATUSES.index(verdict.status) <= STATUSES.index(before.status):
+        found[verdict.key] = verdict
 
 
 def lines(path: Path) -> Iterator[Verdict]:

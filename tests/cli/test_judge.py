@@ -128,7 +128,10 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(say: Say, server: Server, fil
     code, out, _ = say(*PAIR, *at(server), *PRICES, "--dry-run")
     assert (code, server.calls, (files / "v.jsonl").exists()) == (0, 0, False)
     assert "6 requests; 6 to ask" in out
-    assert "estimated cost" in out
+    assert "if every verdict is as long as it may" in out
+    _, out, _ = say(*PAIR, *at(server), *PRICES, "--dry-run", "--body", '{"max_tokens": null}')
+    assert "estimated cost 0." in out
+    assert "nothing limits the length" in out
     code, out, _ = say(*PAIR, *at(server), "--dry-run", "--json")
     found = json.loads(out)
     assert (found["requests"], found["before"], found["estimate"]["cost"]) == (6, 0, None)
@@ -158,6 +161,29 @@ def test_completions_are_read_anew_without_a_call(say: Say, server: Server, file
     code, out, _ = say("judge", "--reparse", "own_pair_3", "--out", "@v.jsonl", "--json")
     assert (json.loads(out)["judged"], server.calls) == (4, 6)
     assert [each.label for each in verdicts.read(files / "v.jsonl")] == labels
+
+
+def test_reading_anew_keeps_every_completion_that_was_paid_for(say: Say, server: Server, files: Path) -> None:
+    say(*PAIR, *at(server))
+    say(*PAIR, *at(server), "--ask-again")
+    before = list(verdicts.lines(files / "v.jsonl"))
+    assert (len(before), server.calls) == (8, 8)
+    code, out, _ = say("judge", "--reparse", "fastchat_pair", "--out", "@v.jsonl")
+    assert (code, out) == (0, "6 sent, 0 judged, 6 unparsed, 0 failed, 6 changed\n")
+    after = list(verdicts.lines(files / "v.jsonl"))
+    assert [(each.key, each.completion, each.time) for each in after] == [
+        (each.key, each.completion, each.time) for each in before
+    ]
+    say(*PAIR, *at(server), "--ask-again", "--max-calls", "8")
+    assert server.calls == 8  # the limit counts all of them
+
+
+def test_a_failure_when_asked_again_hides_no_completion(say: Say, server: Server, files: Path) -> None:
+    say(*PAIR, *at(server))
+    with serving(lambda exchange: exchange.fail(400, "maximum context length is 10")) as other:
+        say(*PAIR, *at(other), "--ask-again")
+        assert other.calls == 2
+    assert verdicts.counts(verdicts.read(files / "v.jsonl")) == {"sent": 6, "judged": 4, "unparsed": 2, "failed": 0}
 
 
 def test_missing_answers_are_named_and_may_be_left_out(say: Say, server: Server, files: Path) -> None:
@@ -197,6 +223,22 @@ def test_a_bad_key_is_said_at_once(say: Say, monkeypatch: pytest.MonkeyPatch) ->
     assert "sk-very-secret" not in out + err
 
 
+def test_nothing_that_a_terminal_obeys_is_shown(say: Say, files: Path) -> None:
+    """Not from the server, and not from the names of questions."""
+    for name in ("questions", "tuned", "base"):
+        rows = [json.loads(line) for line in (files / f"{name}.jsonl").read_text().splitlines()]
+        text = "".join(json.dumps(row | {"id": f"\x1b[2J{row['id']}"}) + "\n" for row in rows)
+        (files / f"{name}.jsonl").write_text(text)
+    with serving(lambda exchange: exchange.fail(400, "\x1b]0;mine\x07 no")) as server:
+        _, out, err = say(*PAIR, *at(server))
+        (files / "base.jsonl").write_text('{"id": "\\u001b[2J1", "reply": "one"}\n')
+        _, _, missing = say(*PAIR, *at(server))
+    assert "failed: question \\x1b[2J1: HTTP 400" in err
+    assert "]0;mine no" in out
+    assert "\\x1b[2J2" in missing
+    assert all(character.isprintable() or character == "\n" for character in out + err + missing)
+
+
 def test_a_function_may_judge(say: Say, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (files / "judge_of_my_own.py").write_text("def ties(requests):\n    return ['Verdict: A=B' for _ in requests]\n")
     monkeypatch.chdir(files)
@@ -217,6 +259,10 @@ def test_a_function_may_judge(say: Say, files: Path, monkeypatch: pytest.MonkeyP
         ((*PAIR, "--judge-url", "http://x", "--judge-model", "m", "--judge", "a:b"), "two judges"),
         ((*PAIR, "--judge-url", "http://x", "--judge-model", "m", "--max-cost", "1"), "needs the prices"),
         ((*PAIR, "--judge-url", "http://x", "--judge-model", "m", "--price-in", "1"), "go together"),
+        (
+            (*PAIR, *PRICES, "--judge-url=http://x", "--judge-model=m", "--max-cost=1", '--body={"max_tokens": null}'),
+            "--max-cost needs a limit of the length",
+        ),
         ((*PAIR, "--judge-url", "http://x", "--judge-model", "m", "--concurrency", "0"), "--concurrency is 0"),
         ((*PAIR, "--judge-url", "http://x", "--judge-model", "m", "--max-tokens", "0"), "max_tokens is 0"),
         ((*PAIR, "--judge-url", "http://x", "--judge-model", "m", "--body", "{"), "--body is no JSON"),

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from salsa.cli import main
-from tests.evaluation.judgments import arena, battle, pair, single, write
+from tests.evaluation.judgments import arena, battle, pair, single, verdict, write
 
 
 @pytest.fixture
@@ -137,6 +137,21 @@ def test_invisible_characters_of_a_model_name_are_shown(say, tmp_path):
     assert code == 0
     assert "\x1b" not in out
     assert "\\x1b[31mm" in out
+
+
+def test_what_was_asked_again_and_what_competes_is_told(say, tmp_path):
+    failed = {"label": None, "status": "failed", "completion": "", "error": "429"}
+    rows = [verdict(**failed), verdict(), verdict(key="l"), verdict(key="m", prompt="x" * 64, prompt_name="p")]
+    single_reply = {"kind": "single", "model_b": None, "label": None, "score": 7.0}
+    rows.append(verdict(key="n", suite="t", **single_reply))
+    code, out, err = say(write(tmp_path / "f", rows))
+    assert (code, err) == (0, "")
+    assert "1 lines are of questions that were asked again" in out
+    assert "1 of them are of other replies or settings" in out
+    assert "s, judged by j, prompt p xxxxxxxx" in out
+    assert "3 verdicts were not read again" in out
+    assert "as stored" not in out.partition("Scores")[2]
+    assert "all rows" in say(write(tmp_path / "g", [single()]))[1]
 
 
 def test_markdown_holds_no_markup_of_others(say, tmp_path):

@@ -28,6 +28,13 @@ def test_markdown_is_counted_outside_code():
     assert style("two words.").length == 3
 
 
+def test_each_kind_of_mark_is_counted_by_itself():
+    assert style("**bold __and** bold__").bold == 2
+    assert style("__bold **and__ bold** and __bold__").bold == 3
+    # An ordered list's mark may take up the line break before an unordered one, and the other way round.
+    assert style("1.\n- one").lists == style("-\n1. one").lists == 2
+
+
 def battles(count=60, models=("a", "b", "c"), effect=0.0, seed=0):
     """Return battles in which the model with more of everything wins more often, by `effect`."""
     noise = np.random.default_rng(seed)

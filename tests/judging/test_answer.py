@@ -35,6 +35,17 @@ def test_a_completion_that_was_cut_off_has_no_verdict_of_ours() -> None:
     assert cut.status == "unparsed"
 
 
+def test_one_that_a_filter_cut_has_none_either() -> None:
+    cut = verdict(Answer(PAIR, Completion("Fine.\nVerdict: A>B", "content_filter"), "", None, 1.0, 1))
+    assert (cut.status, cut.completion) == ("unparsed", "Fine.\nVerdict: A>B")
+
+
+def test_a_failure_that_was_charged_says_so() -> None:
+    found = verdict(Answer(PAIR, None, "nothing was said", 0.5, 1.0, 1, charged=Completion("", "length", "m-1", 9, 8)))
+    assert (found.status, found.completion, found.finish) == ("failed", "", "")
+    assert (found.tokens_in, found.tokens_out, found.price, found.snapshot) == (9, 8, 0.5, "m-1")
+
+
 @given(st.text())
 def test_reading_anew_gives_what_was_read(text: str) -> None:
     found = verdict(Answer(PAIR, Completion(text), "", None, 1.0, 1))

@@ -90,15 +90,42 @@ def answering(body: Any) -> Script:
         (failing(400, "maximum context length is 8192 tokens"), Refused, "longer than the judge's context"),
         (failing(413), Refused, "longer than the judge's context"),
         (failing(400, "temperature is not supported"), Refused, "HTTP 400: temperature is not supported"),
-        (failing(302), Refused, "HTTP 302"),
+        (failing(302), Unusable, "sends elsewhere and does not say where .HTTP 302"),
+        (
+            failing(301, headers={"Location": "https://b/v1/chat/completions"}),
+            Unusable,
+            "has moved to https://b/v1/chat",
+        ),
+        (failing(302, headers={"Location": "http://[b"}), Unusable, r"has moved to http://\[b; give --judge-url that"),
+        (failing(308, headers={"Location": "/v2/chat/completions"}), Unusable, "moved to http://127.*/v2/chat/comp"),
+        (failing(500, "the request exceeds the available context size"), Refused, "longer than the judge's context"),
+        (failing(429, "too many tokens for the context window now"), Temporary, "HTTP 429"),
+        (failing(504, "upstream took too long"), Temporary, "HTTP 504"),
+        (failing(403, "your input was flagged"), Refused, "moderation refuses this question .HTTP 403: your input"),
+        (failing(400, "content_filter: violates content management policy"), Refused, "moderation refuses"),
+        (failing(403, "your account was flagged"), Unusable, "no key"),
         (lambda exchange: exchange.raw(b"<html>bad gateway</html>", 502), Temporary, "bad gateway"),
         (lambda exchange: exchange.raw(json.dumps(completion("x")).encode()[:40]), Temporary, "no JSON object"),
         (lambda exchange: exchange.raw(b"{}", length=100), Temporary, "RemoteProtocolError"),
         (answering([]), Temporary, "no JSON object"),
         (answering({"choices": [{}]}), Temporary, "not the form of a completion"),
-        (answering({"error": {"message": "overloaded", "code": 529}}), Temporary, "HTTP 529: 529: overloaded"),
+        (
+            answering({"error": {"message": "overloaded", "code": 529}}),
+            Temporary,
+            "HTTP 200 with error: 529: over",
+        ),
         (answering({"error": "upstream failed"}), Temporary, "upstream failed"),
         (answering({"error": {"message": "bad key", "code": 401}}), Unusable, "bad key"),
+        (
+            answering({"error": {"code": "context_length_exceeded"}}),
+            Refused,
+            "longer than .*HTTP 200 with error: c",
+        ),
+        (answering({"error": {"code": "invalid_api_key"}}), Unusable, "there is no key in"),
+        (answering({"error": {"code": "404", "message": "no such model"}}), Unusable, "wrong address or model"),
+        (answering({"error": "no such model", "code": 404}), Unusable, "wrong address or model"),
+        (answering({"error": {"code": "rate_limit_exceeded"}}), Temporary, "rate_limit"),
+        (answering({"error": {"code": "9" * 5000}}), Temporary, "HTTP 200 with error"),
         (lambda exchange: exchange.say(""), Temporary, "the completion is empty"),
         (lambda exchange: exchange.say(None), Temporary, "the completion is empty"),
         (lambda exchange: exchange.say(" ", "length"), Refused, "nothing was said within max_tokens=2048"),
@@ -113,6 +140,25 @@ def test_failures_are_told_apart(
     with pytest.raises(JudgeError, match=words) as raised:
         ask(script)
     assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize("code", [400, 401, 500, 302])
+def test_what_a_terminal_would_obey_is_left_out(code: int) -> None:
+    where = {"Location": "http://b/\x1b]0;x\x07"} if code == 302 else {}
+    with pytest.raises(JudgeError) as raised:
+        ask(failing(code, "\x1b[31mred\x1b]0;title\x07 \u202eback\x9b2J", where))
+    assert str(raised.value).isprintable()
+    assert code == 302 or "[31mred]0;title back2J" in str(raised.value)
+
+
+def test_a_moved_endpoint_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(Unusable, match=r"has moved to http://b/\(key\); give --judge-url that"):
+        ask(failing(302, headers={"Location": f"http://b/{KEY}"}))
+    with serving(lambda exchange: exchange.say("x")) as other:
+        with pytest.raises(Unusable, match="has moved to"):
+            ask(failing(307, headers={"Location": f"{other.url}/chat/completions"}))
+        assert other.calls == 0
 
 
 @pytest.mark.parametrize("script", [lambda exchange: exchange.hang(1), lambda exchange: exchange.drip(1, 0.01)])
@@ -172,6 +218,7 @@ def test_the_key_goes_to_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         failing(401, f"Incorrect API key provided: {KEY}"),
         failing(400, f"bad request with {KEY}"),
+        failing(400, f"bad request with {KEY[:9]}\x1b{KEY[9:]}"),
         failing(500, f"crashed at Bearer {KEY}"),
         lambda exchange: exchange.raw(f"no JSON, {KEY}".encode()),
         lambda exchange: exchange.say(f"Your key is {KEY}.\nVerdict: A>B"),
@@ -225,6 +272,8 @@ def test_a_key_that_cannot_be_sent_is_told_and_not_shown(key: str, monkeypatch: 
         (lambda: endpoint("ftp://host"), "write it as http"),
         (lambda: endpoint("http://host:eighty/v1"), "no URL"),
         (lambda: endpoint("http://host", max_tokens=0), "max_tokens is 0"),
+        (lambda: endpoint("http://host", body={"max_tokens": "many"}), "max_tokens of the judge's body is 'many'"),
+        (lambda: endpoint("http://host", body={"max_completion_tokens": 0}), "max_completion_tokens .* is 0"),
         (lambda: endpoint("http://host", total=0.0), "total time-out is 0"),
         (lambda: endpoint("http://host", connect=float("nan")), "connect time-out is nan"),
     ],
@@ -237,6 +286,20 @@ def test_an_endpoint_that_cannot_be_is_named(make: Callable[[], Endpoint], words
 @pytest.mark.parametrize("url", ["http://host/v1", "http://host/v1/", "http://host/v1/chat/completions"])
 def test_addresses(url: str) -> None:
     assert endpoint(url).address == "http://host/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("body", "longest"),
+    [
+        ({}, 7),
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": None, "max_completion_tokens": 9}, 9),
+        ({"max_completion_tokens": 9}, 9),
+        ({"max_tokens": None}, None),
+    ],
+)
+def test_how_long_a_completion_may_become(body: dict[str, Any], longest: int | None) -> None:
+    assert endpoint("http://host", max_tokens=7, body=body).longest == longest
 
 
 def test_settings_are_what_may_change_a_verdict() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salsa.judging.cost import Budget, Prices, estimate, tokens, tokens_sent
+from salsa.judging.cost import Budget, Prices, estimate, most_tokens_sent, tokens, tokens_sent
 from salsa.judging.request import Completion
 from tests.judging.cases import pair_requests
 
@@ -27,19 +27,24 @@ def test_estimates_take_four_bytes_for_a_token() -> None:
     assert found.price == pytest.approx((2 * found.tokens_in + 8 * found.tokens_out) / 1e6)
     assert found.highest == pytest.approx((2 * found.tokens_in + 8 * 6 * 2048) / 1e6)
     assert estimate(requests, 2048, Prices()).price is None
+    assert estimate(requests, None, PRICES).price == found.price
+    assert estimate(requests, None, PRICES).highest is None
     assert estimate(requests, 10, PRICES).price == estimate(requests, 10, PRICES).highest
 
 
 def test_a_limit_of_money_needs_prices() -> None:
     with pytest.raises(ValueError, match="--price-in"):
         Budget(Prices(), 100, max_cost=1.0)
+    with pytest.raises(ValueError, match="max_tokens"):
+        Budget(PRICES, None, max_cost=1.0)
 
 
 @given(st.integers(1, 20), st.integers(1, 8), st.floats(0.0001, 0.02), st.integers(1, 100))
 def test_money_is_never_passed_however_many_ask_together(count: int, workers: int, most: float, written: int) -> None:
-    """Where an endpoint counts no more tokens than were reserved: the text's, and max_tokens."""
+    """Where an endpoint counts no more tokens than were reserved: one for two bytes, and max_tokens."""
     request = pair_requests(1)[0]
-    completion = Completion("x", "stop", "", tokens_sent(request), written)
+    sent = sum(len(message["content"].encode()) for message in request.messages) // 2
+    completion = Completion("x", "stop", "", sent, written)
 
     async def worker(budget: Budget, left: list[int]) -> None:
         while left:
@@ -57,7 +62,7 @@ def test_money_is_never_passed_however_many_ask_together(count: int, workers: in
         return budget
 
     budget = asyncio.run(run())
-    each, highest = PRICES.price(tokens_sent(request), written), PRICES.price(tokens_sent(request), 100)
+    each, highest = PRICES.price(sent, written), PRICES.price(most_tokens_sent(request), 100)
     assert each is not None
     assert highest is not None
     assert budget.spent <= most * (1 + 1e-9)
@@ -86,6 +91,5 @@ def test_an_endpoint_that_counts_no_tokens_is_estimated_and_said() -> None:
         return await budget.settle(reserved, request, Completion("x" * 40)), budget
 
     price, budget = asyncio.run(run())
-    assert price is None
     assert budget.guessed == 1
-    assert budget.spent == pytest.approx(PRICES.price(tokens_sent(pair_requests(1)[0]), 10))
+    assert price == budget.spent == pytest.approx(PRICES.price(tokens_sent(pair_requests(1)[0]), 10))

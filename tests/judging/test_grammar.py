@@ -25,6 +25,8 @@ LINES = st.text(st.characters(exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u
         ("Rating: [4]", 4.0),
         ("Rating: 4", None),
         ("[[rating]]", None),
+        (f"[[{'9' * 400}]]", None),
+        (f"[[{'9' * 400}]] or rather [[3]]", None),
         ("", None),
     ],
 )

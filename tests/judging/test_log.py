@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from salsa.judging import verdict as verdicts
@@ -28,6 +28,7 @@ def test_what_was_written_is_there_again(tmp_path: Path) -> None:
     assert list(known(path)) == [verdict(1).key, verdict(2).key]
 
 
+@settings(deadline=None)  # each example waits for the disk
 @given(st.integers(0, 2000))
 @example(1)
 def test_a_torn_end_is_removed_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
@@ -80,6 +81,16 @@ def test_a_full_disk_is_told_and_leaves_whole_lines(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(os, "write", real)
         log.append(verdict(3))
     assert verdicts.read(path) == [verdict(1), verdict(3)]
+
+
+def test_a_failure_costs_and_leaves_what_was_there(tmp_path: Path) -> None:
+    unparsed = verdict(1, label=None, status="unparsed", price=0.5)
+    with VerdictLog(tmp_path / "v.jsonl") as log:
+        log.append(unparsed)
+        log.append(verdict(1, label=None, status="failed", completion="", error="HTTP 500", price=0.25, attempt=3))
+        assert (list(log.verdicts.values()), log.calls, log.spent) == ([unparsed], 4, 0.75)
+    with VerdictLog(tmp_path / "v.jsonl") as log:
+        assert (list(log.verdicts.values()), log.calls, log.spent) == ([unparsed], 4, 0.75)
 
 
 def test_rewriting_replaces_all_and_goes_on(tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ def test_what_is_not_answered_is_known(tmp_path: Path) -> None:
     [
         ([{"reply": "x"}], "a.jsonl:1 does not say which question it answers"),
         ([{"id": 1}], "a.jsonl:1 has no replies"),
+        ([{"id": 1, "choices": ["x"]}], "a.jsonl:1: expected an object in `choices`, found str"),
+        ([{"id": 1, "messages": ["x"]}], "a.jsonl:1: expected an object in `messages`, found str"),
         ([{"id": 1, "reply": 3}], "a.jsonl:1: expected text, found int"),
         ([{"id": 1, "reply": "x"}, {"id": 1, "reply": "y"}], "a.jsonl:2 answers question 1 once more than .*a.jsonl:1"),
     ],

@@ -8,12 +8,13 @@ import pytest
 
 from salsa.judging.answer import Answer
 from salsa.judging.client import Refused, Temporary, Unusable
-from salsa.judging.cost import Budget, Prices
+from salsa.judging.cost import Budget, Prices, most_tokens_sent
 from salsa.judging.request import Completion
 from salsa.judging.schedule import Limits, Schedule
 from tests.judging.cases import QUICK, pair_requests
 
 REQUESTS = pair_requests(10)
+PRICES = Prices(2.0, 8.0)
 Behaviour = Callable[[int], Exception | None]
 
 
@@ -82,6 +83,12 @@ def test_what_is_refused_is_not_tried_again_and_others_are_asked() -> None:
     assert schedule.stopped == ""
 
 
+def test_questions_that_moderation_refuses_stop_nothing() -> None:
+    judge = Scripted(lambda number: Refused("flagged", own=True) if number < 10 else None)
+    schedule, answers = run(judge, replace(QUICK, concurrency=1))
+    assert (len(answers), schedule.stopped) == (20, "")
+
+
 def test_a_bad_key_stops_all_at_once() -> None:
     judge = Scripted(lambda number: Unusable("bad key"))
     schedule, answers = run(judge)
@@ -123,8 +130,48 @@ def test_patience_with_a_limit_ends() -> None:
 
 def test_a_wait_beyond_patience_stops_the_run() -> None:
     schedule, answers = run(Scripted(lambda number: Temporary("HTTP 429", wait=3600.0, limited=True)))
-    assert answers == []
+    assert {answer.error for answer in answers} == {"HTTP 429 (attempt 1; then the run stopped)"}
+    assert len(answers) == QUICK.concurrency
     assert schedule.stopped == "the endpoint wants to be left alone for 3600 s (HTTP 429)"
+
+
+@pytest.mark.parametrize("last", [None, Unusable("no money")])
+def test_what_was_tried_before_the_run_stopped_has_failed_with_its_calls(last: Exception | None) -> None:
+    """None: the limit of calls ends the run."""
+    judge = Scripted(lambda number: Temporary("HTTP 500") if number < 2 else last)
+    schedule, answers = run(judge, replace(QUICK, concurrency=1), calls=2 if last is None else None)
+    error = "HTTP 500 (attempt 2; then" if last is None else "no money (attempt 3; then"
+    assert [answer.error for answer in answers] == [f"{error} the run stopped)"]
+    assert answers[0].attempts == len(judge.times)
+    assert schedule.stopped == (str(last) if last else "the limit of 2 calls is reached")
+
+
+def test_what_waited_for_the_budget_is_held_back_too() -> None:
+    """The second request waits for money until the first is told to slow down, and then as long as that one."""
+    most = PRICES.price(most_tokens_sent(REQUESTS[0]), 100)
+    assert most is not None
+    judge = Scripted(lambda number: Temporary("HTTP 429", wait=0.1, limited=True) if number == 0 else None)
+    budget = Budget(PRICES, 100, max_cost=most * 1.5)
+    asyncio.run(Schedule(judge, QUICK, budget, seed=0).run(REQUESTS[:2], lambda answer: None))
+    assert len(judge.times) == 3
+    assert min(judge.times[1:]) - judge.times[0] >= 0.1
+
+
+def test_attempts_that_said_nothing_are_paid_for() -> None:
+    def behaviour(number: int) -> Exception | None:
+        error = Temporary("the completion is empty")
+        error.charged = Completion("", "stop", "m-1", 100, 50)
+        return error if number < 2 else None
+
+    async def main() -> tuple[Budget, list[Answer]]:
+        answers: list[Answer] = []
+        budget = Budget(PRICES, 100)
+        await Schedule(Scripted(behaviour), QUICK, budget).run(REQUESTS[:1], answers.append)
+        return budget, answers
+
+    budget, answers = asyncio.run(main())
+    assert budget.spent == pytest.approx((300 * 2 + 110 * 8) / 1e6)
+    assert [answer.price for answer in answers] == [pytest.approx(budget.spent)]
 
 
 @pytest.mark.parametrize("calls", [0, 1, 7, 20])

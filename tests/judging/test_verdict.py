@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salsa.judging import verdict as verdicts
+from salsa.judging.log import known
 from salsa.judging.verdict import FLIPPED, Verdict, VerdictError
 from tests.judging.cases import VERDICT, verdict
 
@@ -83,6 +84,16 @@ def test_the_last_line_of_a_key_counts(tmp_path: Path) -> None:
     (tmp_path / "v.jsonl").write_bytes(line(failed) + line(verdict(2)) + line(verdict(1)))
     assert verdicts.read(tmp_path / "v.jsonl") == [verdict(1), verdict(2)]
     assert len(list(verdicts.lines(tmp_path / "v.jsonl"))) == 3
+
+
+def test_a_failure_does_not_undo_a_completion(tmp_path: Path) -> None:
+    judged, unparsed = verdict(1), verdict(1, label=None, status="unparsed")
+    failed = verdict(1, label=None, status="failed", completion="", error="HTTP 500")
+    orders = {(failed, unparsed, failed): unparsed, (unparsed, judged, unparsed): judged, (judged, failed): judged}
+    for order, counts in orders.items():
+        (tmp_path / "v.jsonl").write_bytes(b"".join(map(line, order)))
+        assert verdicts.read(tmp_path / "v.jsonl") == [counts]
+        assert known(tmp_path / "v.jsonl") == {counts.key: counts}
 
 
 def test_a_torn_last_line_is_left_out_and_any_other_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from salsa.evaluation.published.lines import FormatError, lines
 ReplyKey = tuple[str, str, int]
 """Model, question and turn."""
 
+_MOST = 10**12  # no reply has that many tokens: such a count is none
+
 
 @dataclass(frozen=True)
 class Question:
@@ -87,4 +89,4 @@ def _answer(told: Any) -> Answer:
 
 def _count(value: Mapping[str, Any]) -> int | None:
     found = value.get("token_len")
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < _MOST else None

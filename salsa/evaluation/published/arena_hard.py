@@ -1,6 +1,7 @@
 """Arena-Hard's files: judgments of two games (both releases' layouts), and the battles that they become."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from salsa.evaluation.battles import Battle
@@ -57,10 +58,14 @@ def judgment(
             prompt_name="",
             prompt=prompt,
         )
-        completion, stored, has_stored = _game(game, number + 1, LABELS[grammar])
-        found = stored if stored_counts or not completion else PARSERS[grammar](completion)
+        completion = _completion(game, number + 1)
+        told = PARSERS[grammar](completion)
+        stands = told is not None and not stored_counts
+        stored = rows.stored_of(partial(_stored, game, number + 1, LABELS[grammar]), stands)
+        has_stored = game is None or "score" in game
+        found = stored if stored_counts or not completion else told
         verdict = rows.verdict(asked, completion, found, f"arena_{grammar}")
-        judged.append(Judged(verdict, stored, has_stored, rows.shown_replies(prompt, *shown)))
+        judged.append(Judged(verdict, stored, has_stored, rows.shown_replies(prompt, *shown), not stored_counts))
     return Row(place, (judge, model, opponent, question, category), model, tuple(judged))
 
 
@@ -85,10 +90,10 @@ def battle(value: Mapping[str, Any]) -> Battle:
     )
 
 
-def _game(game: Any, number: int, labels: Mapping[str, str]) -> tuple[str, str | None, bool]:
-    """Return the judge's text, the stored label and whether there is one; nothing of a game that was never played."""
+def _completion(game: Any, number: int) -> str:
+    """Return the judge's text; nothing of a game that was never played."""
     if game is None:
-        return "", None, True
+        return ""
     if not isinstance(game, dict):
         raise RowError(f"game {number} is {type(game).__name__}, expected an object")
     text = game.get("judgment")
@@ -96,13 +101,17 @@ def _game(game: Any, number: int, labels: Mapping[str, str]) -> tuple[str, str |
         text = text.get("answer")
     if text is not None and not isinstance(text, str):
         raise RowError(f"the judgment of game {number} is {type(text).__name__}, expected a text")
-    stored = game.get("score")
-    if stored is not None and not isinstance(stored, str):
-        raise RowError(f"the score of game {number} is {stored!r}, expected a label such as A>B")
     if "score" not in game and not text:
         raise RowError(f"game {number} has neither judgment nor score")
+    return text or ""
+
+
+def _stored(game: Mapping[str, Any] | None, number: int, labels: Mapping[str, str]) -> str | None:
+    found = None if game is None else game.get("score")
+    if found is not None and not isinstance(found, str):
+        raise RowError(f"the score of game {number} is {found!r}, expected a label such as A>B")
     # A label that is no verdict ("A>>>B") counts as none, as in the releases.
-    return text or "", labels.get(stored or ""), "score" in game
+    return labels.get(found or "")
 
 
 def _prompt(game: Any) -> str:

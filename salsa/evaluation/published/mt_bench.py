@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from salsa.evaluation.published import rows
@@ -11,15 +12,14 @@ from salsa.judging.grammar import fastchat_pair, fastchat_score
 
 SUITE = "mt_bench"
 _TENS = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
+_CATEGORIES = {str(81 + index): _TENS[index // 10] for index in range(80)}
 # FastChat turns the judge's A and B into the names of the columns before it writes them.
 _WINNERS = ({"model_1": "A>B", "model_2": "B>A", "tie": "A=B"}, {"model_1": "B>A", "model_2": "A>B", "tie": "A=B"})
 
 
 def category(question: str) -> str:
     """Return the category of one of MT-Bench's 80 questions (81 to 160, ten of each), or "" for another question."""
-    if not question.isascii() or not question.isdigit() or not 81 <= int(question) <= 160:
-        return ""
-    return _TENS[(int(question) - 81) // 10]
+    return _CATEGORIES.get(question, "")
 
 
 def single(value: Mapping[str, Any], place: str, stored_counts: bool = False) -> Row:
@@ -40,14 +40,16 @@ def single(value: Mapping[str, Any], place: str, stored_counts: bool = False) ->
         prompt_name=prompt_name,
         prompt=rows.optional_text(value, "user_prompt"),
     )
-    completion, number = rows.optional_text(value, "judgment"), rows.number_of(value, "score")
+    completion = rows.optional_text(value, "judgment")
     if "score" not in value and not completion:
         raise RowError("neither judgment nor score is there")
+    told = fastchat_score(completion)
+    number = rows.stored_of(lambda: rows.number_of(value, "score"), told is not None and not stored_counts)
     stored = None if number == -1 else number
-    found = stored if stored_counts or not completion else fastchat_score(completion)
+    found = stored if stored_counts or not completion else told
     verdict = rows.verdict(asked, completion, found, "fastchat_score", _time(value))
     identity = (judge, prompt_name, asked.models[0], asked.question, str(asked.turn))
-    return Row(place, identity, asked.models[0], (Judged(verdict, stored, "score" in value),))
+    return Row(place, identity, asked.models[0], (Judged(verdict, stored, "score" in value, read=not stored_counts),))
 
 
 def pair(value: Mapping[str, Any], place: str, stored_counts: bool = False) -> Row:
@@ -76,25 +78,25 @@ def pair(value: Mapping[str, Any], place: str, stored_counts: bool = False) -> R
             prompt=prompt if isinstance(prompt, str) else "",
         )
         completion = rows.optional_text(value, f"g{order + 1}_judgment")
-        stored, has_stored = _winner(value, order)
+        has_stored = f"g{order + 1}_winner" in value
         if not has_stored and not completion:
             raise RowError(f"neither g{order + 1}_judgment nor g{order + 1}_winner is there")
-        found = stored if stored_counts or not completion else fastchat_pair(completion)
+        told = fastchat_pair(completion)
+        stored = rows.stored_of(partial(_winner, value, order), told is not None and not stored_counts)
+        found = stored if stored_counts or not completion else told
         verdict = rows.verdict(asked, completion, found, "fastchat_pair", _time(value))
-        judged.append(Judged(verdict, stored, has_stored, rows.shown_replies(prompt, *shown)))
+        judged.append(Judged(verdict, stored, has_stored, rows.shown_replies(prompt, *shown), not stored_counts))
     return Row(place, (judge, prompt_name, *sorted(models), question, str(turn)), " / ".join(models), tuple(judged))
 
 
-def _winner(value: Mapping[str, Any], order: int) -> tuple[str | None, bool]:
+def _winner(value: Mapping[str, Any], order: int) -> str | None:
     name = f"g{order + 1}_winner"
     found = value.get(name)
-    if name not in value:
-        return None, False
     if found is None or found == "error":
-        return None, True
+        return None
     if not isinstance(found, str) or found not in _WINNERS[order]:
         raise RowError(f"{name} is {found!r}, expected model_1, model_2, tie or error")
-    return _WINNERS[order][found], True
+    return _WINNERS[order][found]
 
 
 def _time(value: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ from salsa.evaluation.published import arena_hard, mt_bench
 from salsa.evaluation.published.answers import Question
 from salsa.evaluation.published.lines import FormatError, RowError, check_format, lines, looks_like
 from salsa.evaluation.published.rows import Judged, Row
+from salsa.judging.answer import reparsed
+from salsa.judging.grammar import GRAMMARS
 from salsa.judging.verdict import Verdict, VerdictError
 
 
@@ -30,10 +32,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read. `rows` counts all rows; each is malformed, a duplicate, a battle, or in `used`.
+    """What was read. `rows` counts all rows; each is malformed, a retry, a duplicate, a battle, or in `used`.
 
     `appended` has every row in the order of the files, duplicates too, which is what FastChat's own tables are made
-    from. `same_text` says how many of the duplicates repeat the judge's words.
+    from. `retries` counts our own verdicts that were asked for again because there was none. Of the duplicates,
+    `same_text` says how many repeat the judge's words, and `other_asked` how many are of other replies or settings.
     """
 
     format: str
@@ -43,6 +46,8 @@ class Reading:
     appended: list[Row] = field(default_factory=list)
     duplicates: Counter[str] = field(default_factory=Counter)
     same_text: int = 0
+    other_asked: int = 0
+    retries: int = 0
     battles: list[Battle] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     replies: dict[tuple[str, str, int], str] = field(default_factory=dict)
@@ -86,7 +91,7 @@ def read(
                 if line.problem:
                     raise RowError(line.problem)
                 found = _row(form, line.value, line.place, options)
-            except RowError as error:
+            except (RowError, VerdictError) as error:
                 reading.malformed.append(f"{line.place}: {error}")
                 continue
             good += 1
@@ -96,15 +101,19 @@ def read(
                 rows.append(found)
         if good == 0:
             raise FormatError(f"{path} has no readable row of {form}{_first(reading.malformed)}")
-    used, duplicates, same = _once(rows, options.first)
-    reading.duplicates.update(duplicates)
-    used, appended = _told(used, questions), _told(rows, questions)
+    once = _Once(options.first, retried=form == "verdicts")
+    for row in rows:
+        once.add(row)
+    used, appended = _told(list(once.found.values()), questions), _told(rows, questions)
     return replace(
         reading,
         rows=total,
         used=used,
         appended=appended,
-        same_text=same,
+        duplicates=once.duplicates,
+        same_text=once.same_text,
+        other_asked=once.other_asked,
+        retries=once.retries,
         battles=[_categorised(battle, questions) for battle in reading.battles],
         verdicts=[each.verdict for row in used for each in row.judged],
         replies=_replies(used),
@@ -122,37 +131,54 @@ def _row(form: str, value: Mapping[str, Any], place: str, options: Options) -> R
         "mt-bench-single": lambda: mt_bench.single(value, place, options.stored),
         "mt-bench-pair": lambda: mt_bench.pair(value, place, options.stored),
         "arena-hard": lambda: arena_hard.judgment(value, place, options.baseline, options.release, options.stored),
-        "verdicts": lambda: _own(value, place),
+        "verdicts": lambda: _own(value, place, options.stored),
     }
     return readers[form]()
 
 
-def _own(value: Mapping[str, Any], place: str) -> Row:
+def _own(value: Mapping[str, Any], place: str, stored_counts: bool) -> Row:
     try:
-        verdict = Verdict.from_json(value)
-    except VerdictError as error:
+        told = Verdict.from_json(value)
+        rule = GRAMMARS.get(told.grammar)
+        read = not stored_counts and rule is not None and rule.kind == told.kind
+        verdict = reparsed(told) if read else told
+    except (VerdictError, OverflowError) as error:
         raise RowError(f"no verdict: {error}") from error
     models = [verdict.model_a] if verdict.model_b is None else [verdict.model_a, verdict.model_b]
     names = (verdict.suite, verdict.kind, verdict.judge, verdict.question, str(verdict.turn), *models)
-    return Row(place, (*names, str(verdict.order)), " / ".join(sorted(models)), (Judged(verdict, None, False),))
+    stored = told.label if told.score is None else float(told.score)
+    judged = Judged(verdict, stored, told.status != "failed", read=read)
+    return Row(place, (*names, str(verdict.order), verdict.prompt), " / ".join(sorted(models)), (judged,))
 
 
-def _once(rows: Iterable[Row], first: bool) -> tuple[list[Row], Counter[str], int]:
-    """Return each row once: the first, or the last that is whole (the last of all where none is)."""
-    found: dict[tuple[str, ...], Row] = {}
-    texts: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
-    duplicates: Counter[str] = Counter()
-    same = 0
-    for row in rows:
-        kept = found.get(row.identity)
-        seen = texts.setdefault(row.identity, set())
-        if kept is not None:
-            duplicates[row.model] += 1
-            same += row.text in seen
-        if kept is None or (not first and (row.whole or not kept.whole)):
-            found[row.identity] = row
+@dataclass
+class _Once:
+    """Each row once: the first, or the last of those that say most; a retry counts if it says more."""
+
+    first: bool
+    retried: bool
+    found: dict[tuple[str, ...], Row] = field(default_factory=dict)
+    texts: dict[tuple[str, ...], set[tuple[str, ...]]] = field(default_factory=dict)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    same_text: int = 0
+    other_asked: int = 0
+    retries: int = 0
+
+    def add(self, row: Row) -> None:
+        kept = self.found.setdefault(row.identity, row)
+        seen = self.texts.setdefault(row.identity, set())
+        if kept is not row:
+            retry = self.retried and not row.asks_otherwise(kept) and not (row.whole and kept.whole)
+            if retry:
+                self.retries += 1
+            else:
+                self.duplicates[row.model] += 1
+                self.same_text += row.text in seen
+                self.other_asked += row.asks_otherwise(kept)
+            later = not self.first and row.rank == kept.rank
+            if later or (row.rank > kept.rank and (retry or not self.first)):
+                self.found[row.identity] = row
         seen.add(row.text)
-    return list(found.values()), duplicates, same
 
 
 def _told(rows: Sequence[Row], questions: Mapping[str, Question] | None) -> list[Row]:

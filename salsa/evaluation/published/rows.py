@@ -2,18 +2,20 @@
 
 import hashlib
 import json
-import math
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from salsa.evaluation.published.lines import RowError
 from salsa.judging.verdict import Verdict
 
+Stored = TypeVar("Stored")
 API_ERROR = "$ERROR$"
 """What FastChat and Arena-Hard write where the judge's endpoint failed."""
 
+_NUMBER = re.compile(r"\s*-?[0-9]{1,300}(?:\.[0-9]*)?\s*")
 _SHOWN = re.compile(
     r"(?:\[|<\|)The Start of Assistant (?P<side>[AB])'s (?P<what>Answer|Conversation with User)(?:\]|\|>)\n"
     r"(?P<text>.*?)"
@@ -27,19 +29,26 @@ class Judged:
     """One verdict, what the file says that it is (`stored`: a score or a label), and the replies that the judge saw.
 
     `has_stored` tells a stored None ("no verdict") from a file that stores nothing. `replies` maps a model to the
-    text shown of it; it is empty where the prompt is not there or is ambiguous.
+    text shown of it; it is empty where the prompt is not there or is ambiguous. `read` is False for what was taken
+    as stored although there is a text, because that was asked for or because the text's grammar is not known.
     """
 
     verdict: Verdict
     stored: float | str | None
     has_stored: bool
     replies: Mapping[str, str] = field(default_factory=dict)
+    read: bool = True
+
+    @property
+    def compared(self) -> bool:
+        """Whether there are both a text that was read and something stored."""
+        return self.read and bool(self.verdict.completion) and self.has_stored
 
     @property
     def differs(self) -> bool:
         """Whether the judge's text says something else than what is stored."""
         found = self.verdict.score if self.verdict.kind == "single" else self.verdict.label
-        return bool(self.verdict.completion) and self.has_stored and found != self.stored
+        return self.compared and found != self.stored
 
 
 @dataclass(frozen=True)
@@ -57,9 +66,22 @@ class Row:
         return all(each.verdict.status == "judged" for each in self.judged)
 
     @property
+    def rank(self) -> tuple[int, int]:
+        """How much the row says: its verdicts that were judged, then its completions without a verdict."""
+        found = [each.verdict.status for each in self.judged]
+        return found.count("judged"), found.count("unparsed")
+
+    @property
     def text(self) -> tuple[str, ...]:
         """What the judge wrote."""
         return tuple(each.verdict.completion for each in self.judged)
+
+    def asks_otherwise(self, other: "Row") -> bool:
+        """Whether the judge was asked something else (of other replies, say) for a row of the same identity."""
+        both = zip(self.judged, other.judged, strict=False)
+        return self.model == other.model and any(
+            a.verdict.key != b.verdict.key for a, b in both if a.verdict.completion and b.verdict.completion
+        )
 
 
 def text_of(value: Mapping[str, Any], name: str) -> str:
@@ -83,7 +105,7 @@ def question_of(value: Mapping[str, Any], *names: str) -> str:
 
 def turn_of(value: Mapping[str, Any]) -> int:
     """Return the turn, 1 where none is named. Raises RowError for anything but a whole number from 1."""
-    found = _whole(value.get("turn", 1))
+    found = _whole(_number(value.get("turn", 1)))
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
         raise RowError(f"turn is {_shown(found)}, expected 1 or 2")
     return found
@@ -99,13 +121,27 @@ def judge_of(value: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def number_of(value: Mapping[str, Any], name: str) -> float | None:
-    """Return a number, or None for null. Raises RowError for anything else."""
-    found = value.get(name)
+    """Return a number, also one written as a text, or None for null. Raises RowError for anything else."""
+    found = _number(value.get(name))
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-        raise RowError(f"{name} is {_shown(found)}, expected a number")
+    # A whole number that no float holds is no more of a number than an infinite one.
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= sys.float_info.max:
+        raise RowError(f"{name} is {_shown(value[name])}, expected a number")
     return float(found)
+
+
+def stored_of(read: Callable[[], Stored], stands: bool) -> Stored | None:
+    """Return what a row stores; where the judge's text `stands` without it, what cannot be read is none.
+
+    Raises RowError where the row has nothing else to go by.
+    """
+    try:
+        return read()
+    except RowError:
+        if stands:
+            return None
+        raise
 
 
 def optional_text(value: Mapping[str, Any], name: str) -> str:
@@ -117,14 +153,25 @@ def optional_text(value: Mapping[str, Any], name: str) -> str:
 
 
 def shown_replies(prompt: Any, first: str, second: str) -> dict[str, str]:
-    """Return the replies that a pairwise prompt shows, by model; nothing unless each is marked exactly once."""
+    """Return the replies that a pairwise prompt shows, by model; nothing unless each is marked exactly once.
+
+    Of a conversation of two turns it is the reply to the second, which is the one that is judged.
+    """
     if not isinstance(prompt, str) or first == second:
         return {}
     starts = prompt.count("The Start of Assistant A's"), prompt.count("The Start of Assistant B's")
-    found = {match["side"]: match["text"] for match in _SHOWN.finditer(prompt)}
-    if starts != (1, 1) or set(found) != {"A", "B"}:
+    found = {match["side"]: _judged_reply(match) for match in _SHOWN.finditer(prompt)}
+    own, other = found.get("A"), found.get("B")
+    if starts != (1, 1) or own is None or other is None:
         return {}
-    return {first: found["A"], second: found["B"]}
+    return {first: own, second: other}
+
+
+def _judged_reply(shown: re.Match[str]) -> str | None:
+    if shown["what"] == "Answer":
+        return shown["text"]
+    turns = shown["text"].split(f"### Assistant {shown['side']}:\n")
+    return turns[2].strip() if len(turns) == 3 else None
 
 
 @dataclass(frozen=True)
@@ -180,6 +227,11 @@ def verdict(asked: Asked, completion: str, found: float | str | None, grammar: s
         time=time,
         grammar=grammar,
     )
+
+
+def _number(value: Any) -> Any:
+    """Return the number that a text holds, and anything else as it is."""
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
 
 def _whole(value: Any) -> Any:

@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from salsa.evaluation.battles import Battle
 from salsa.evaluation.published.answers import Answer, ReplyKey
 from salsa.evaluation.published.reading import Reading
-from salsa.evaluation.published.rows import Judged, Row
+from salsa.evaluation.published.rows import Judged
 from salsa.evaluation.style import Style, style
 from salsa.evaluation.winrate import arena, pairs, single
+from salsa.evaluation.winrate.groups import groups
 from salsa.evaluation.winrate.settings import Settings
 from salsa.judging.verdict import Verdict
 
@@ -52,15 +52,17 @@ def report(
     """Return everything that judgment files say, ready for JSON. Raises ValueError for replicates not in them."""
     replies = Replies(reading, answers)
     sections = []
-    for (suite, kind, judge, category), (verdicts, rows, battles) in _groups(reading).items():
-        if kind == "single":
-            found = single.section(verdicts, rows, settings)
-        elif kind == "arena":
-            found = arena.section(verdicts, battles, replies.style, replies.length, settings)
+    for name, group in groups(reading).items():
+        verdicts = group.verdicts
+        if name.kind == "single":
+            # FastChat's table is of its own files; our log repeats what was asked again.
+            found = single.section(verdicts, [] if reading.format == "verdicts" else group.rows, settings)
+        elif name.kind == "arena":
+            found = arena.section(verdicts, group.battles, replies.style, replies.length, settings)
         else:
-            main = "fastchat" if suite == "mt_bench" else "half_votes"
+            main = "fastchat" if name.suite == "mt_bench" else "half_votes"
             found = pairs.section(verdicts, replies.length, settings, main)
-        heading = {"suite": suite, "kind": kind, "judge": judge, "category": category}
+        heading = asdict(name) | {"prompts": group.prompts}
         snapshots = sorted({verdict.snapshot for verdict in verdicts if verdict.snapshot})
         sections.append(heading | {"snapshots": snapshots} | found)
     _check_replicates(settings, sections)
@@ -78,28 +80,6 @@ def report(
     }
 
 
-_Group = tuple[list[Verdict], list[Row], list[Battle]]
-
-
-def _groups(reading: Reading) -> dict[tuple[str, str, str, str], _Group]:
-    """Return verdicts, rows and battles by suite, kind, judge and, where baselines differ by it, category."""
-    found: dict[tuple[str, str, str, str], _Group] = {}
-    for row in reading.used:
-        for each in row.judged:
-            found.setdefault(_group(each.verdict), ([], [], []))[0].append(each.verdict)
-    for row in reading.appended:
-        found.setdefault(_group(row.judged[0].verdict), ([], [], []))[1].append(row)
-    for battle in reading.battles:
-        found.setdefault(("arena_hard", "arena", "", battle.category), ([], [], []))[2].append(battle)
-    return found
-
-
-def _group(verdict: Verdict) -> tuple[str, str, str, str]:
-    if verdict.kind == "pair" and verdict.suite.startswith("arena"):
-        return verdict.suite, "arena", verdict.judge, verdict.category
-    return verdict.suite, verdict.kind, verdict.judge, ""
-
-
 def _check_replicates(settings: Settings, sections: Sequence[Mapping[str, Any]]) -> None:
     known = {row["model"] for section in sections for row in section["models"]}
     for name, models in settings.replicates.items():
@@ -109,8 +89,8 @@ def _check_replicates(settings: Settings, sections: Sequence[Mapping[str, Any]])
 
 
 def _read(reading: Reading, first: bool) -> dict[str, Any]:
-    compared = [each for each in reading.judged if each.verdict.completion and each.has_stored]
-    without = [each for each in reading.judged if not each.verdict.completion and each.verdict.status == "judged"]
+    compared = [each for each in reading.judged if each.compared]
+    judged = [each for each in reading.judged if each.verdict.status == "judged"]
     return {
         "rows": reading.rows,
         "used": len(reading.used) + len(reading.battles),
@@ -118,12 +98,15 @@ def _read(reading: Reading, first: bool) -> dict[str, Any]:
         "malformed_rows": reading.malformed[:SHOWN],
         "duplicates": sum(reading.duplicates.values()),
         "duplicates_same_text": reading.same_text,
+        "duplicates_other_asked": reading.other_asked,
+        "retries": reading.retries,
         "duplicates_by_model": dict(reading.duplicates),
         "duplicates_kept": "first" if first else "last",
         "compared_with_stored": len(compared),
         "differ_from_stored": sum(each.differs for each in compared),
         "differing": [_difference(each) for each in compared if each.differs][:SHOWN],
-        "without_text": len(without),
+        "without_text": sum(not each.verdict.completion for each in judged),
+        "not_read": sum(bool(each.verdict.completion) and not each.read for each in judged),
     }
 
 

@@ -15,7 +15,8 @@ def heading(section: Found) -> str:
     judge = f", judged by {section['judge']}" if section["judge"] else ""
     snapshots = f" ({', '.join(section['snapshots'])})" if section["snapshots"] else ""
     category = f", {section['category']}" if section["category"] else ""
-    return visible(f"{section['suite'] or 'no suite named'}{category}{judge}{snapshots}")
+    prompts = f", prompt {' and '.join(section['prompts'])}" if section["prompts"] else ""
+    return visible(f"{section['suite'] or 'no suite named'}{category}{judge}{snapshots}{prompts}")
 
 
 def notes(found: Found) -> list[str]:
@@ -28,6 +29,11 @@ def notes(found: Found) -> list[str]:
         kept = "the first" if read["duplicates_kept"] == "first" else "the last that gave a verdict"
         other = read["duplicates"] - read["duplicates_same_text"]
         lines.append(f"Judged more than once: {models}; {kept} counts. {other} of them have another text.")
+    if read["duplicates_other_asked"]:
+        other = read["duplicates_other_asked"]
+        lines.append(f"{other} of them are of other replies or settings of the judge: these may be different models.")
+    if read["retries"]:
+        lines.append(f"{read['retries']} lines are of questions that were asked again, as they had no verdict.")
     lines += [f"Malformed: {text}" for text in read["malformed_rows"]]
     if read["malformed"] > len(read["malformed_rows"]):
         lines.append(f"Malformed: {read['malformed'] - len(read['malformed_rows'])} more.")
@@ -37,6 +43,8 @@ def notes(found: Found) -> list[str]:
     lines += [f"Differs: {text}" for text in read["differing"]]
     if read["without_text"]:
         lines.append(f"{read['without_text']} verdicts have no text: taken as stored.")
+    if read["not_read"]:
+        lines.append(f"{read['not_read']} verdicts were not read again (--stored, or no known grammar): as stored.")
     return [visible(line) for line in lines]
 
 

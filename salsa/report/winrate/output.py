@@ -17,7 +17,7 @@ from salsa.report.terminal import TerminalTable
 from salsa.report.winrate.notes import COUNTS, Found, heading, notes, remarks
 from salsa.report.winrate.tables import grids
 
-CSV_HEADER = ("suite", "judge", "category", "model", "metric", "value", "low", "high", "n")
+CSV_HEADER = ("suite", "judge", "category", "prompts", "model", "metric", "value", "low", "high", "n")
 
 
 def show(found: Found) -> None:
@@ -59,6 +59,7 @@ def to_csv(found: Found) -> str:
     writer.writeheader()
     for section in found["sections"]:
         place = {key: section[key] for key in ("suite", "judge", "category")}
+        place["prompts"] = " and ".join(section["prompts"])
         for row in section["models"]:
             for metric, estimate in _figures(section, row):
                 told = {key: (estimate or {}).get(key) for key in ("value", "low", "high", "n")}
@@ -77,6 +78,7 @@ def _figures(section: Found, row: Found) -> Iterator[tuple[str, Found | None]]:
     else:
         for name in ("battles", "questions"):
             yield f"score_{name}", {**(row.get(name) or {}), "value": row["score"]}
+        yield from _parts("score", row)
     for name in COUNTS:
         yield name, {"value": (row["counts"] or {}).get(name)}
 

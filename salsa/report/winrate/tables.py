@@ -47,20 +47,23 @@ def _single(section: Found, level: str) -> list[Grid]:
     turns = sorted({turn for row in section["models"] for turn in row["turns"]})
     columns = [Column("model", left=True), Column("score")]
     columns += [Column(f"turn {turn}") for turn in turns]
-    columns += [Column("all rows", "as stored"), *(Column(f"turn {turn}", "as stored") for turn in turns)]
+    kept = any(row["fastchat"] for row in section["models"])
+    if kept:
+        columns += [Column("all rows", "as stored"), *(Column(f"turn {turn}", "as stored") for turn in turns)]
     columns += _count_columns()
     rows = []
     for row in section["models"]:
         stored = row["fastchat"] or {"score": None, "turns": {}}
         cells = [_name(row["model"]), measured(row["score"], SCORE)]
         cells += [measured(row["turns"].get(turn), SCORE) for turn in turns]
-        cells += [measured(stored["score"], SCORE), *(measured(stored["turns"].get(turn), SCORE) for turn in turns)]
+        if kept:
+            cells += [measured(stored["score"], SCORE), *(measured(stored["turns"].get(turn), SCORE) for turn in turns)]
         rows.append([*cells, *_counts(row["counts"])])
-    text = (
-        f"Mean over surviving judgments with {level} intervals (questions resampled by cluster). As stored: the mean "
-        "of the stored scores of all rows, duplicates too, which is what FastChat prints."
-    )
-    metrics: list[Metric | None] = [None, *[SCORE] * (1 + len(turns)), *[None] * (len(turns) + 1 + len(COUNTS))]
+    text = f"Mean over surviving judgments with {level} intervals (questions resampled by cluster)."
+    if kept:
+        text += " As stored: the mean of the stored scores of all rows, duplicates too, which is what FastChat prints."
+    metrics: list[Metric | None] = [None, *[SCORE] * (1 + len(turns))]
+    metrics += [None] * (len(columns) - len(metrics))
     return [Grid("Scores", text, columns, mark_best(rows, metrics))]
 
 

@@ -119,8 +119,68 @@ def test_verdicts_are_read_as_they_are(tmp_path):
     rows[3] = rows[3] | {"turn": "one"}
     found = read([write(tmp_path / "f", rows)], "verdicts", Options())
     assert [each.label for each in found.verdicts] == ["A>B", "B>>A"]
-    assert sum(found.duplicates.values()) == 1
+    assert (found.retries, sum(found.duplicates.values())) == (1, 0)
     assert found.malformed[0].endswith("turn is 'one', expected int")
+
+
+FAILED = {"label": None, "status": "failed", "completion": "", "error": "429"}
+UNPARSED = {"label": None, "status": "unparsed", "completion": "I cannot say."}
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([{}, FAILED], "judged"),
+        ([FAILED, {}], "judged"),
+        ([UNPARSED, FAILED], "unparsed"),
+        ([FAILED, UNPARSED], "unparsed"),
+        ([UNPARSED, {}, FAILED], "judged"),
+    ],
+)
+def test_of_a_question_that_was_asked_again_what_says_most_counts(tmp_path, lines, status, first):
+    path = write(tmp_path / "f", [verdict(**changes) for changes in lines])
+    found = read([path], "verdicts", Options(first=first))
+    assert [each.status for each in found.verdicts] == [status]
+    assert (found.retries, sum(found.duplicates.values())) == (len(lines) - 1, 0)
+
+
+def test_verdicts_on_other_replies_are_told_from_retries(tmp_path):
+    rows = [verdict(), verdict(key="other", label="B>A", completion="B>A"), verdict(key="other", **FAILED)]
+    found = read([write(tmp_path / "f", rows)], "verdicts", Options())
+    assert [each.label for each in found.verdicts] == ["B>A"]
+    assert (sum(found.duplicates.values()), found.other_asked, found.retries) == (1, 1, 1)
+    found = load(write(tmp_path / "g", [single(), single(), single(user_prompt="another reply")]))
+    assert (sum(found.duplicates.values()), found.other_asked) == (2, 1)
+
+
+def test_our_own_verdicts_are_read_again(tmp_path):
+    line = verdict(grammar="own_pair_3", completion="Mine.\nB>A")
+    path = write(tmp_path / "f", [line, verdict(question="r", grammar="gone"), verdict(question="s", **FAILED)])
+    found = read([path], "verdicts", Options())
+    assert [each.label for each in found.verdicts] == ["B>A", "A>B", None]
+    assert [(each.compared, each.differs) for each in found.judged] == [(True, True), (False, False), (False, False)]
+    found = read([path], "verdicts", Options(stored=True))
+    assert [each.label for each in found.verdicts] == ["A>B", "A>B", None]
+    assert not any(each.compared for each in found.judged)
+
+
+def test_numbers_that_nothing_holds_cost_their_row_only(tmp_path):
+    long = f"[[{'9' * 400}]]"
+    rows = [single(81), single(82, text="", score=10**400), single(83, text=long), '{"question_id": 84, "turn": 1e999}']
+    found = load(write(tmp_path / "f", rows))
+    scores = {each.question: each.score for each in found.verdicts}
+    assert (scores.pop("81"), scores.pop("83", None), scores) == (7, None, {})
+    assert found.rows == len(found.used) + len(found.malformed) == 4
+    own = [verdict(), verdict(key="l", kind="single", model_b=None, label=None, score=7.0) | {"score": 10**400}]
+    found = read([write(tmp_path / "f", own)], "verdicts", Options())
+    assert (len(found.used), len(found.malformed)) == (1, 1)
+
+
+def test_a_stored_score_that_is_no_number_is_none(tmp_path):
+    found = load(write(tmp_path / "f", [single(81), single(82, score=float("nan"), text="No verdict.")]))
+    assert [each.status for each in found.verdicts] == ["judged", "unparsed"]
+    assert found.malformed == []
 
 
 def test_questions_give_categories_and_topics(tmp_path):
@@ -143,12 +203,14 @@ def test_answers_in_all_layouts(tmp_path):
             "metadata": _COUNTED,
         },
     ]
+    rows.append({"question_id": "z", "model_id": "d", "choices": [{"turns": [{"content": "c", "token_len": 10**400}]}]})
     found = answers([write(tmp_path / "f.gz", rows)])
     assert {key: (each.text, each.tokens) for key, each in found.items()} == {
         ("a", "81", 1): ("one", None),
         ("a", "81", 2): ("two", None),
         ("b", "x", 1): ("old", 3),
         ("c", "y", 1): ("new", 9),
+        ("d", "z", 1): ("c", None),
     }
     with pytest.raises(FormatError, match=":1 is no answer"):
         answers([write(tmp_path / "f", [{"uid": "y"}])])

@@ -75,6 +75,22 @@ def test_whole_numbers_may_be_written_with_a_point():
     assert (verdict.question, verdict.turn) == ("81", 2)
 
 
+def test_numbers_may_be_written_as_texts():
+    [verdict] = verdicts(mt_bench.single(single(question="81", turn="2", score="7.5", text=""), "f:1"))
+    assert (verdict.question, verdict.turn, verdict.score) == ("81", 2, 7.5)
+
+
+@pytest.mark.parametrize("score", ["seven", [7], 10**400, True])
+def test_a_stored_score_that_cannot_be_read_costs_no_row_whose_text_can(score):
+    [judged] = mt_bench.single(single(score=score, text="[[7]]"), "f:1").judged
+    assert (judged.verdict.score, judged.stored, judged.differs) == (7, None, True)
+    with pytest.raises(RowError, match="score is"):
+        mt_bench.single(single(score=score, text="[[7]]"), "f:1", stored_counts=True)
+    assert labels(mt_bench.pair(pair(g2_winner=score), "f:1")) == ["A>B", "B>A"]
+    games = [{"judgment": "[[A>B]]", "score": [score]}, None]
+    assert labels(arena_hard.judgment(arena(games=games), "f:1", None, None)) == ["A>B", None]
+
+
 def test_a_row_and_its_swapped_twin_are_the_same_comparison():
     assert mt_bench.pair(pair(), "f:1").identity == mt_bench.pair(pair(models=("two", "one")), "f:2").identity
 
@@ -86,8 +102,9 @@ def test_a_row_and_its_swapped_twin_are_the_same_comparison():
         (single(question=None), "question_id is missing"),
         (single(question=True), "question_id is True"),
         (single(question=81.5), "question_id is 81.5"),
-        (single(turn="1"), "turn is '1'"),
-        (single(score="7"), "score is '7'"),
+        (single(turn="one"), "turn is 'one'"),
+        (single(score="seven", text="No verdict."), "score is 'seven'"),
+        (single(score=10**400, text=""), "score is 1000"),
         (single(judge=[]), "judge is []"),
         (single(text=5), "judgment is 5"),
         ({"question_id": 1, "model": "m"}, "neither judgment nor score"),
@@ -102,7 +119,7 @@ def test_what_a_row_lacks_is_named(row, words):
     ("row", "words"),
     [
         (pair(models=("one", "one")), "compared with itself"),
-        (pair(g1_winner="one"), "g1_winner is 'one'"),
+        (pair(g1_winner="one", g1_judgment="No verdict."), "g1_winner is 'one'"),
         (pair(g2_judgment=3), "g2_judgment is 3"),
         ({"question_id": 1, "model_1": "a", "model_2": "b", "winner": "model_1"}, "neither g1_judgment"),
     ],
@@ -144,6 +161,7 @@ def test_a_stored_label_may_be_turned_round():
         (arena(games="two"), "no list of games"),
         (arena(games=[{}]), "game 1 has neither"),
         (arena(games=[7]), "game 1 is int"),
+        (arena(games=[{"judgment": "No verdict.", "score": 1}]), "score of game 1 is 1"),
         (arena(games=[{"judgment": 4}]), "judgment of game 1 is int"),
         (arena(model=None), "model is missing"),
     ],
@@ -179,10 +197,27 @@ def test_no_row_breaks_a_reader(row):
     [
         *[("80", ""), ("81", "writing"), ("91", "roleplay"), ("101", "reasoning"), ("111", "math"), ("121", "coding")],
         *[("131", "extraction"), ("141", "stem"), ("160", "humanities"), ("161", ""), ("x", "")],
+        *[("9" * 5000, ""), ("²", "")],
     ],
 )
 def test_the_categories_of_mt_bench(question, category):
     assert mt_bench.category(question) == category
+
+
+def conversation(side, *replies):
+    turns = "\n\n".join(f"### User:\nWhy?\n\n### Assistant {side}:\n{reply}" for reply in replies)
+    whose = f"of Assistant {side}'s Conversation with User|>"
+    return f"<|The Start {whose}\n\n{turns}\n\n<|The End {whose}\n\n"
+
+
+def test_of_two_turns_the_reply_to_the_second_is_the_judged_one():
+    shown = conversation("A", "A long first reply.", "short") + conversation("B", "brief", "second\n\nof two")
+    assert shown_replies(shown, "one", "two") == {"one": "short", "two": "second\n\nof two"}
+
+
+@pytest.mark.parametrize("replies", [("only one",), ("one", "### Assistant A:\ntwo"), ("one", "two", "three")])
+def test_replies_of_a_conversation_that_is_not_clear_are_not_guessed(replies):
+    assert shown_replies(conversation("A", *replies) + conversation("B", "one", "two"), "one", "two") == {}
 
 
 def test_replies_that_hold_the_markers_are_not_guessed():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salsa.evaluation.published.answers import Answer
+from salsa.evaluation.published.answers import Answer, Question
 from salsa.evaluation.published.reading import Options, read
 from salsa.evaluation.winrate.report import report
 from salsa.evaluation.winrate.settings import Settings
@@ -130,6 +130,55 @@ def test_categories_of_the_current_release_have_baselines_of_their_own(tmp_path)
         ("hard_prompt", "o3", 0),
         ("creative_writing", "gemini", 100),
     ]
+
+
+@pytest.mark.parametrize("baselines", [("o3", "o3"), ("o3", "gemini")])
+def test_categories_with_one_baseline_are_one_score_and_its_parts(tmp_path, baselines):
+    rows = [
+        arena_two("q", ("A>B", "B>A"), category="hard", baseline=baselines[0]),
+        arena_two("r", ("B>A", "A>B"), category="creative", baseline=baselines[1]),
+    ]
+    sections = made(tmp_path, rows, "arena-hard")["sections"]
+    assert len(sections) == len(set(baselines))
+    if len(sections) == 1:
+        [row] = sections[0]["models"]
+        assert (sections[0]["category"], row["score"]) == ("", 50)
+        assert {name: part["value"] for name, part in row["categories"].items()} == {"hard": 0, "creative": 100}
+
+
+def test_categories_of_battles_are_parts_too(tmp_path):
+    asked = {"q": Question("one", ""), "r": Question("two", "")}
+    path = write(tmp_path / "f", [battle("q", "model_a"), battle("r", "model_b")])
+    reading = read([path], "arena-hard", Options(), asked)
+    [section] = report(reading, [path], {}, Settings(rounds=20))["sections"]
+    assert section["models"][0]["score"] == 50
+    assert {name: part["value"] for name, part in section["models"][0]["categories"].items()} == {"one": 0, "two": 100}
+
+
+def test_prompts_that_judged_the_same_are_kept_apart(tmp_path):
+    rows = [
+        verdict(key=f"{prompt}{turn}{order}", prompt=f"{prompt}{turn}" * 8, prompt_name="p", turn=turn, order=order)
+        | {"label": label, "model_a": "ab"[order], "model_b": "ba"[order]}
+        for prompt, labels in (("x", ("A>B", "B>A")), ("y", ("B>A", "A>B")))
+        for turn in (1, 2)
+        for order, label in enumerate(labels)
+    ]
+    found = made(tmp_path, rows, "verdicts", baseline="b")
+    assert found["reading"]["duplicates"] == 0
+    assert [each["prompts"] for each in found["sections"]] == [
+        ["p x1x1x1x1", "p x2x2x2x2"],
+        ["p y1y1y1y1", "p y2y2y2y2"],
+    ]
+    assert [by_model(each)["a"]["half_votes"]["value"] for each in found["sections"]] == [1, 0]
+    # The prompts of the two turns do not compete: alone, they are one section.
+    alone = only(tmp_path, rows[:4], "verdicts", baseline="b")
+    assert (alone["prompts"], alone["counts"]["judged"]) == ([], 4)
+
+
+def test_our_own_log_has_no_column_of_fastchat(tmp_path):
+    row = {"kind": "single", "model_b": None, "label": None, "score": 7.0}
+    [model] = only(tmp_path, [verdict(**row)], "verdicts")["models"]
+    assert (model["score"]["value"], model["fastchat"]) == (7, None)
 
 
 def test_the_interval_over_battles_is_too_narrow_where_games_agree(tmp_path):

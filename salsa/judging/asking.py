@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from salsa.ending import answering
 from salsa.judging.arguments import UsageError
 from salsa.report.markup import visible
 
@@ -25,7 +23,7 @@ FAILED, MISUSED = 1, 2
 def carried_out(name: str, work: Callable[[], int]) -> int:
     """Do the work of a command and return its exit code, telling what people can mend in a line."""
     try:
-        with _ending():
+        with answering():
             return work()
     except UsageError as error:
         print(f"{name}: {visible(str(error))}", file=sys.stderr)
@@ -96,25 +94,6 @@ def _show_plan(args: argparse.Namespace, requests: "Sequence[Request]", guess: A
         print_json({"dry_run": True, "requests": count, "before": before, "estimate": display.estimate_json(guess)})
     elif not args.json and not args.quiet:
         display.show_plan(count, count - guess.requests, guess)
-
-
-@contextmanager
-def _ending() -> Iterator[None]:
-    """Let SIGTERM and a terminal that is closed end the work as Ctrl-C does: connections and the log are closed."""
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    for number in numbers:
-        signal.signal(number, _end)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _end(number: int, *_: Any) -> None:
-    raise SystemExit(128 + number)
 
 
 def _failures() -> tuple[type[Exception], ...]:

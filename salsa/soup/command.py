@@ -2,15 +2,12 @@
 
 import argparse
 import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from salsa.ending import answering
 from salsa.soup.request import MERGES, RECIPES, UsageError, checked
 
 if TYPE_CHECKING:
@@ -98,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         from salsa.soup.plan import planned
 
         begun = time.monotonic()
-        with _ending():
+        with answering():
             plan = planned(request)
             made = None if request.dry_run else _make(plan, args)
         seconds = time.monotonic() - begun
@@ -126,25 +123,6 @@ def _make(plan: "Plan", args: argparse.Namespace) -> "Made":
     from salsa.soup.merge import make
 
     return make(plan, Screen(bars=not args.quiet, lines=not (args.quiet or args.json)))
-
-
-@contextmanager
-def _ending() -> Iterator[None]:
-    """Let SIGTERM and a terminal that is closed end the work as Ctrl-C does, so that nothing half-written is left."""
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    for number in numbers:
-        signal.signal(number, _end)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _end(number: int, *_: Any) -> None:
-    raise SystemExit(128 + number)
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import PreTrainedModel
@@ -14,7 +13,7 @@ from salsa import seeds
 from salsa.models.scoring import MICRO_BATCH_TOKENS
 from salsa.rl.rollout import generate
 from salsa.training.interruption import Interrupted, honest_interrupts
-from salsa.training.loop import quiet
+from salsa.training.loop import bare_trainer, quiet
 
 
 class Reply(NamedTuple):
@@ -128,17 +127,7 @@ def respond(
         TensorDataset(rows), batch_size=batch_prompts, collate_fn=lambda items: torch.stack([row for (row,) in items])
     )
     with quiet(), honest_interrupts():
-        trainer = Trainer(
-            accelerator=accelerator,
-            devices=1,
-            precision=precision,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[_Count(progress)],
-            plugins=[LightningEnvironment()],
-        )
+        trainer = bare_trainer(accelerator, precision, _Count(progress))
         batches = trainer.predict(responder, loader)
     answered = [reply for replies in batches for reply in replies]
     replies = dict(zip(order, answered, strict=True))

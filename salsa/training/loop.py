@@ -355,3 +355,19 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
+
+
+def bare_trainer(accelerator: str, precision: str, callback: Callback) -> Trainer:
+    """Return a trainer for one device that writes and shows nothing, for `validate` and `predict`."""
+    return Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[callback],
+        plugins=[LightningEnvironment()],
+    )

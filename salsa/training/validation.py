@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from transformers import PreTrainedModel
 
 from salsa.models.layout import Layout
@@ -14,7 +13,7 @@ from salsa.models.scoring import MICRO_BATCH_TOKENS, token_logps
 from salsa.training.batches import Batches
 from salsa.training.interruption import Interrupted, honest_interrupts
 from salsa.training.language import collate
-from salsa.training.loop import quiet
+from salsa.training.loop import bare_trainer, quiet
 
 Encoded = tuple[Sequence[int], Sequence[bool]]
 """The token ids of a document, and which of them are learned (never the first)."""
@@ -119,18 +118,7 @@ def validate(
     """
     count = _Count([len(group) for group in groups], progress)
     with quiet(), honest_interrupts():
-        trainer = Trainer(
-            accelerator=accelerator,
-            devices=1,
-            precision=precision,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            callbacks=[count],
-            plugins=[LightningEnvironment()],
-        )
+        trainer = bare_trainer(accelerator, precision, count)
         trainer.validate(module, Batches(len(groups), make_batch), verbose=False)
     if count.batches < len(groups):
         # Lightning takes a StopIteration that escapes from a step for the end of the data.

@@ -23,25 +23,6 @@ WEIGHTS = st.integers(2, 6).flatmap(
 ).map(lambda rest: [*rest, 1 - sum(rest)])  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def originals(tmp_path_factory):
-    folders = []
-    for seed in range(3):
-        folders.append(tmp_path_factory.mktemp("originals") / f"model {seed}")
-        save(causal(seed=seed), tokenizer(), folders[-1])
-    return folders
-
-
-@pytest.fixture
-def models(originals, tmp_path):
-    return [Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in originals]
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "soup"
-
-
 class TestSum:
     def test_a_soup_is_the_weighted_mean_of_its_ingredients(self, models, out):
         average(models, [0.2, 0.3, 0.5], out)

@@ -24,25 +24,6 @@ ROOT = Path(__file__).parents[2]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
-@pytest.fixture(scope="module")
-def originals(tmp_path_factory):
-    folders = []
-    for seed in range(3):
-        folders.append(tmp_path_factory.mktemp("originals") / f"model {seed}")
-        save(causal(seed=seed), tokenizer(), folders[-1])
-    return folders
-
-
-@pytest.fixture
-def models(originals, tmp_path):
-    return [Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in originals]
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "soup"
-
-
 class TestFiles:
     @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
     def test_swapping_models_and_weights_gives_the_same_bytes(self, models, tmp_path, alpha):

@@ -1,8 +1,8 @@
-"""Style control: what is left of a win rate when length and Markdown are held equal (Arena-Hard's first release)."""
+"""Style control: what is left of a win rate when length and Markdown are held equal, by the rules of Arena-Hard."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,6 @@ from salsa.evaluation.bradley_terry import BASE
 from salsa.evaluation.resampling import Numbers, codes_of, drawn_counts, percentiles
 
 FEATURES = ("length", "headers", "lists", "bold")
-PENALTY = 1.0
-"""C of the logistic regression: the loss is half the squared coefficients over C plus the log-losses."""
 _STEPS, _HALVINGS = 100, 30
 _BLOCK = 2_000_000  # numbers of one block of rounds and rows
 _CODE = re.compile(r"```[^`]*```")
@@ -71,40 +69,92 @@ class Controlled:
     battles: int
 
 
-def differences(battles: Sequence[Styled], names: Sequence[str]) -> tuple[Numbers, list[str]]:
-    """Return [battles, features] of (a - b) / (a + b + 1) z-scored over battles by weight, and which never vary.
+@dataclass(frozen=True)
+class Rule:
+    """A release's regression.
 
-    a is the baseline's reply, as in Arena-Hard's battles.
+    `contrast` says how features of two replies [battles, features] differ; differences are z-scored with a deviation
+    of `freedom` degrees less than battles. `c` is that of the logistic regression: the loss is half the squared
+    coefficients over C plus the log-losses, in which each battle counts `times`. `centred` gives the baseline a
+    coefficient too; else it has 0.
     """
-    chosen = [FEATURES.index(name) for name in names]
-    own = np.array([battle.own.as_row() for battle in battles])[:, chosen]
-    other = np.array([battle.other.as_row() for battle in battles])[:, chosen]
+
+    text: str
+    contrast: Callable[[Numbers, Numbers], Numbers]
+    freedom: int
+    c: float
+    times: float
+    centred: bool
+
+
+def _ratios(a: Numbers, b: Numbers) -> Numbers:
+    return np.asarray((a - b) / (a + b + 1))
+
+
+def _densities(a: Numbers, b: Numbers) -> Numbers:
+    """Return the relative difference of the lengths, and those of how much of the rest there is for each token."""
+    both = a[:, :1] + b[:, :1]
+    length = (a[:, :1] - b[:, :1]) / np.where(both > 0, both, 1.0)
+    return np.hstack([length, _ratios(a[:, 1:] / (a[:, :1] + 1), b[:, 1:] / (b[:, :1] + 1))])
+
+
+RULES = {
+    "first": Rule("first release: lengths and counts as (a - b) / (a + b + 1); C = 1", _ratios, 0, 1.0, 2.0, True),
+    # The release has no penalty; this one is too small to be seen, and keeps a model that won every battle finite.
+    "current": Rule(
+        "current release: length as (a - b) / (a + b), counts for each token as (a - b) / (a + b + 1); no penalty",
+        _densities,
+        1,
+        1e6,
+        1.0,
+        False,
+    ),
+}
+"""The rules by the releases' names."""
+
+
+def differences(
+    battles: Sequence[Styled], names: Sequence[str], rule: Rule = RULES["first"]
+) -> tuple[Numbers, list[str]]:
+    """Return [battles, features] of the rule's contrasts z-scored over battles by weight, and which never vary.
+
+    a is the baseline's reply, as in the battles of Arena-Hard's first release; which one it is changes no coefficient.
+    """
+    own = np.array([battle.own.as_row() for battle in battles])
+    other = np.array([battle.other.as_row() for battle in battles])
     weight = np.array([battle.weight for battle in battles])
-    raw = (other - own) / (other + own + 1)
+    raw = rule.contrast(other, own)[:, [FEATURES.index(name) for name in names]]
     mean = np.average(raw, axis=0, weights=weight)
     spread = np.sqrt(np.average((raw - mean) ** 2, axis=0, weights=weight))
+    spread *= math.sqrt(weight.sum() / max(weight.sum() - rule.freedom, 1.0))
     constant = spread < 1e-12
     scaled = np.where(constant, 0.0, (raw - mean) / np.where(constant, 1.0, spread))
     return scaled, [name for name, same in zip(names, constant, strict=True) if same]
 
 
 def controlled(
-    battles: Sequence[Styled], names: Sequence[str], rng: np.random.Generator, rounds: int = 200, level: float = 0.95
+    battles: Sequence[Styled],
+    names: Sequence[str],
+    rng: np.random.Generator,
+    rounds: int = 200,
+    level: float = 0.95,
+    release: str = "first",
 ) -> Controlled:
     """Return what is left when the named features are held equal, with intervals from drawing clusters.
 
-    A logistic regression with C = 1 on models and features; each battle counts twice, as in Arena-Hard. Features are
-    scaled once, not in every draw. Raises ValueError for no battles.
+    A logistic regression on models and features by the release's rule. Features are scaled once, not in every draw.
+    Raises ValueError for no battles.
     """
     if not battles:
         raise ValueError("no battles whose two replies are known: style cannot be controlled")
+    rule = RULES[release]
     battles = sorted(battles, key=lambda battle: battle.model)
-    scaled, constant = differences(battles, names)
+    scaled, constant = differences(battles, names, rule)
     models = sorted({battle.model for battle in battles})
     column = {model: index for index, model in enumerate(models)}
-    weight = np.array([2 * battle.weight for battle in battles])
+    weight = np.array([rule.times * battle.weight for battle in battles])
     lost = np.array([1 - battle.won / battle.weight for battle in battles])
-    problem = Regression(np.array([column[battle.model] for battle in battles]), scaled, lost)
+    problem = Regression(np.array([column[battle.model] for battle in battles]), scaled, lost, rule.c, rule.centred)
     fitted = problem.fit(weight[None])
     found = _win_rates(fitted, len(models))[0]
     low, high = np.full(len(models), np.nan), np.full(len(models), np.nan)
@@ -134,11 +184,15 @@ def _win_rates(coefficients: Numbers, models: int) -> Numbers:
 class Regression:
     """Logistic regression of the baseline's success on itself, one model a row and features; penalised, no intercept.
 
-    The columns are those of Arena-Hard: the baseline has log(10), the row's model -log(10). Rows are ordered by
-    model, so that what belongs to a model is summed in one go, for all rounds of a bootstrap together.
+    `c` and `centred` are those of a `Rule`. The columns are those of Arena-Hard's first release: the baseline has
+    log(10), the row's model -log(10). Rows are ordered by model, so that what belongs to a model is summed in one go,
+    for all rounds of a bootstrap together.
     """
 
-    def __init__(self, model: NDArray[np.int64], features: Numbers, target: Numbers) -> None:
+    def __init__(
+        self, model: NDArray[np.int64], features: Numbers, target: Numbers, c: float = 1.0, centred: bool = True
+    ) -> None:
+        self.c, self.free = c, slice(0 if centred else 1, None)
         self.model, self.features, self.target = model, features, target
         self.starts = np.flatnonzero(np.diff(model, prepend=-1))
         self.models = len(self.starts)
@@ -174,11 +228,11 @@ class Regression:
 
     def _loss(self, logit: Numbers, weight: Numbers, found: Numbers) -> Numbers:
         losses = weight * (np.logaddexp(0.0, logit) - self.target * logit)
-        return losses.sum(axis=1) + (found**2).sum(axis=1) / (2 * PENALTY)
+        return losses.sum(axis=1) + (found**2).sum(axis=1) / (2 * self.c)
 
     def _step(self, logit: Numbers, weight: Numbers, found: Numbers) -> Numbers:
         chance = 1 / (1 + np.exp(-logit))
-        gradient = self._by_column(weight * (chance - self.target)) + found / PENALTY
+        gradient = self._by_column(weight * (chance - self.target)) + found / self.c
         curve = weight * chance * (1 - chance)
         size, models = found.shape[1], self.models
         hessian = np.zeros((len(found), size, size))
@@ -191,8 +245,11 @@ class Regression:
             crossed = self._by_column(curve * feature)
             hessian[:, 1 + models + index] = crossed
             hessian[:, :, 1 + models + index] = crossed
-        hessian[:, np.arange(size), np.arange(size)] += 1 / PENALTY
-        return np.asarray(np.linalg.solve(hessian, gradient[..., None])[..., 0], dtype=np.float64)
+        hessian[:, np.arange(size), np.arange(size)] += 1 / self.c
+        step = np.zeros_like(found)
+        free = self.free
+        step[:, free] = np.linalg.solve(hessian[:, free, free], gradient[:, free, None])[..., 0]
+        return step
 
     def _by_column(self, values: Numbers) -> Numbers:
         """Return the product of values [rounds, rows] with the design matrix."""

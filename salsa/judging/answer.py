@@ -64,6 +64,27 @@ def verdict(answer: Answer) -> Verdict:
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         grammar=request.grammar,
         finish=finish,
+        content=request.content,
+    )
+
+
+def shared(found: Verdict, request: Request) -> Verdict:
+    """Return the verdict of a request that asks what was answered already, of other models or in another suite."""
+    return replace(
+        found,
+        key=request.key,
+        suite=request.suite,
+        question=request.question,
+        category=request.category,
+        cluster=request.cluster,
+        model_a=request.model_a,
+        model_b=request.model_b,
+        prompt_name=request.prompt_name,
+        tokens_in=None,
+        tokens_out=None,
+        price=None if found.price is None else 0.0,
+        seconds=0.0,
+        attempt=0,
     )
 
 

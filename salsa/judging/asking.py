@@ -51,23 +51,24 @@ def asked(
     """
     from salsa.judging import display, options
     from salsa.judging.cost import estimate
+    from salsa.judging.judgment import distinct, waiting
     from salsa.judging.judgment import judge as ask
-    from salsa.judging.judgment import waiting
     from salsa.judging.log import VerdictLog, known
 
     limits, spending = options.limits(args), options.spending(args)
     longest = options.longest(args, judge)
     if args.dry_run:
-        left = waiting(requests, known(args.out) if args.out is not None else {}, args.ask_again)
-        guess = estimate(left, longest, spending.prices)
-        _show_plan(args, requests, guess, whole=True)
+        before = known(args.out) if args.out is not None else {}
+        left = waiting(requests, before, args.ask_again)
+        guess = estimate(distinct(left, before, args.ask_again), longest, spending.prices)
+        _show_plan(args, requests, left, guess, whole=True)
         return None
     if args.out is None:
         raise UsageError("--out is missing: name the file that verdicts go to")
     with VerdictLog(args.out) as log:
         left = waiting(requests, log.verdicts, args.ask_again)
-        guess = estimate(left, longest, spending.prices)
-        _show_plan(args, requests, guess)
+        guess = estimate(distinct(left, log.verdicts, args.ask_again), longest, spending.prices)
+        _show_plan(args, requests, left, guess)
         with display.bar(len(left), args.quiet) as (watch, troubled):
             outcome = ask(requests, judge, log, limits, spending, watch, troubled, args.ask_again)
     if args.json and report:
@@ -85,15 +86,21 @@ def print_json(value: dict[str, Any]) -> None:
     sys.stdout.write("\n")
 
 
-def _show_plan(args: argparse.Namespace, requests: "Sequence[Request]", guess: Any, whole: bool = False) -> None:
+def _show_plan(
+    args: argparse.Namespace,
+    requests: "Sequence[Request]",
+    left: "Sequence[Request]",
+    guess: Any,
+    whole: bool = False,
+) -> None:
     from salsa.judging import display
 
     count = len({request.key for request in requests})
     if args.json and whole:
-        before = count - guess.requests
+        before = count - len(left)
         print_json({"dry_run": True, "requests": count, "before": before, "estimate": display.estimate_json(guess)})
     elif not args.json and not args.quiet:
-        display.show_plan(count, count - guess.requests, guess)
+        display.show_plan(count, count - len(left), guess)
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -40,6 +40,8 @@ _CODES = {
     "model_not_found": 404,
     "rate_limit_exceeded": 429,
 }
+# What `transformers serve` says when it is asked for another model than the one that it was started with.
+_OTHER_MODEL = "server is pinned to"
 _QUOTA = ("insufficient_quota", "billing_hard_limit", "exceeded your current quota")
 
 
@@ -207,7 +209,7 @@ class Client:
             return Unusable(f"{fix} ({text})")
         if any(words in low for words in _QUOTA) or code == 402:
             return Unusable(f"the account behind {variable} has nothing left to spend ({text})")
-        if code in _ENDING:
+        if code in _ENDING or _OTHER_MODEL in low:
             return Unusable(f"wrong address or model: {self.endpoint.address}, {self.endpoint.model} ({text})")
         if code in _TEMPORARY or code >= 500:
             return Temporary(text, _wait(headers), limited=code in (429, 503))

@@ -12,6 +12,9 @@ LOWEST, HIGHEST = 1.0, 10.0
 
 _SCORE = re.compile(r"\[\[([0-9]+\.?[0-9]*)\]\]")
 _SCORE_FALLBACK = re.compile(r"\[([0-9]+\.?[0-9]*)\]")
+_TWO_SCORES = re.compile(r"\[\[([0-9]+\.?[0-9]*),\s?([0-9]+\.?[0-9]*)\]\]")
+_TWO_SCORES_FALLBACK = re.compile(r"\[([0-9]+\.?[0-9]*),\s?([0-9]+\.?[0-9]*)\]")
+_TIE = 0.1  # FastChat's: scores that are no farther apart are equal
 _LABEL = re.compile(r"\[\[([AB<>=]+)\]\]")
 _LABEL_FALLBACK = re.compile(r"\[([AB<>=]+)\]")
 _FASTCHAT = (("[[A]]", "A>B"), ("[[B]]", "B>A"), ("[[C]]", "A=B"))
@@ -47,6 +50,22 @@ def fastchat_score(text: str) -> float | None:
 def fastchat_pair(text: str) -> str | None:
     """Return the label that FastChat reads: `[[A]]`, `[[B]]` or `[[C]]`, the first of these that occurs anywhere."""
     return next((label for mark, label in _FASTCHAT if mark in text), None)
+
+
+def fastchat_two_scores(text: str) -> str | None:
+    """Return the label of two scores as FastChat reads them: the first `[[a, b]]`, or else the first `[a, b]`.
+
+    Scores that differ by 0.1 or less are a tie. None if there are no two scores, or one is too large to be a number.
+    """
+    found = _TWO_SCORES.search(text) or _TWO_SCORES_FALLBACK.search(text)
+    if found is None:
+        return None
+    first, second = (float(score) for score in found.groups())
+    if not (math.isfinite(first) and math.isfinite(second)):
+        return None
+    if abs(first - second) <= _TIE:
+        return "A=B"
+    return "A>B" if first > second else "B>A"
 
 
 def arena_first(text: str) -> str | None:
@@ -106,6 +125,7 @@ class Grammar:
 GRAMMARS = {
     "fastchat_score": Grammar("single", fastchat_score),
     "fastchat_pair": Grammar("pair", fastchat_pair),
+    "fastchat_two_scores": Grammar("pair", fastchat_two_scores),
     "arena_first": Grammar("pair", arena_first),
     "arena_current": Grammar("pair", arena_current),
     "own_score": Grammar("single", own_score, whole=True),

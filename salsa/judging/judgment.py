@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from salsa.judging import functions, verdict
-from salsa.judging.answer import Answer
+from salsa.judging.answer import Answer, shared
 from salsa.judging.answer import verdict as as_verdict
 from salsa.judging.client import Client
 from salsa.judging.cost import Budget, Prices
@@ -31,9 +31,9 @@ class Spending:
 class Outcome:
     """What became of requests: `verdicts` in their order, without those that have none yet.
 
-    `before` of them were in the log, which also holds `others`. `calls` were made now and cost `cost`; of that the
-    price of `guessed` answers is estimated, because the endpoint did not count their tokens. `stopped` says why the
-    run ended early, if it did.
+    `before` of them were in the log, which also holds `others`; those that ask the same of other models share a call.
+    `calls` were made now and cost `cost`; of that the price of `guessed` answers is estimated, because the endpoint did
+    not count their tokens. `stopped` says why the run ended early, if it did.
     """
 
     requests: int
@@ -69,6 +69,16 @@ def waiting(requests: Iterable[Request], known: Mapping[str, Verdict], ask_again
     return [request for key, request in once.items() if key not in known or known[key].status in open_]
 
 
+def distinct(requests: Iterable[Request], known: Mapping[str, Verdict], ask_again: bool = False) -> list[Request]:
+    """Return the requests that need a call: of those that ask the same of other models one, of known ones none."""
+    said = _by_content(known, ask_again)
+    once: dict[str, Request] = {}
+    for request in requests:
+        if request.content not in said:
+            once.setdefault(request.content, request)
+    return list(once.values())
+
+
 def judge(
     requests: Sequence[Request],
     judge: Endpoint | Function,
@@ -90,21 +100,36 @@ def judge(
     """
     keys = list(dict.fromkeys(request.key for request in requests))
     left = waiting(requests, log.verdicts, ask_again)
+    asked = distinct(left, log.verdicts, ask_again)
+    alike: dict[str, list[Request]] = {}
+    for request in left:
+        alike.setdefault(request.content, []).append(request)
     begun, calls, spent = time.monotonic(), log.calls, log.spent
+
+    def keep(found: Verdict) -> None:
+        log.append(found)
+        watch(found)
 
     def answered(answer: Answer) -> None:
         found = as_verdict(answer)
-        log.append(found)
-        watch(found)
+        keep(found)
+        for request in alike.pop(answer.request.content):
+            if request is not answer.request:
+                keep(shared(found, request))
+
+    said = _by_content(log.verdicts, ask_again)
+    for content in alike.keys() & said.keys():
+        for request in alike.pop(content):
+            keep(shared(said[content], request))
 
     guessed, stopped = 0, ""
     if isinstance(judge, Endpoint):
         limit = Budget(spending.prices, judge.longest, spending.max_calls, spending.max_cost, calls=calls, spent=spent)
-        stopped = asyncio.run(_ask(judge, left, limits, limit, answered, troubled))
+        stopped = asyncio.run(_ask(judge, asked, limits, limit, answered, troubled))
         calls, spent, guessed = limit.calls - calls, limit.spent - spent, limit.guessed
     else:
-        functions.ask(judge, left, limits.concurrency, answered)
-        calls, spent = len(left), 0.0
+        functions.ask(judge, asked, limits.concurrency, answered)
+        calls, spent = len(asked), 0.0
     return Outcome(
         requests=len(keys),
         verdicts=tuple(log.verdicts[key] for key in keys if key in log.verdicts),
@@ -116,6 +141,12 @@ def judge(
         stopped=stopped,
         seconds=time.monotonic() - begun,
     )
+
+
+def _by_content(known: Mapping[str, Verdict], ask_again: bool) -> dict[str, Verdict]:
+    """Return what was said of each content, without what is to be asked again."""
+    open_ = ("failed", "unparsed") if ask_again else ("failed",)
+    return {found.content: found for found in known.values() if found.content and found.status not in open_}
 
 
 async def _ask(

@@ -26,12 +26,16 @@ class LogError(Exception):
     """A log that cannot be written; the message says why and what to do."""
 
 
+class LogBusy(LogError):
+    """Another process writes the log."""
+
+
 class VerdictLog:
     """A file of verdicts that this process alone may write, used as `with VerdictLog(path) as log`.
 
     `verdicts` are those that count, by key; `calls` and `spent` are those of all lines. A last line that a kill tore
-    is removed when it is opened. Raises LogError while another process writes it, or for a gzipped file, OSError where
-    it cannot be written at all, and VerdictError if it is no log.
+    is removed when it is opened. Raises LogBusy while another process writes it, LogError for a gzipped file, OSError
+    where it cannot be written at all, and VerdictError if it is no log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +51,7 @@ class VerdictLog:
     def __enter__(self) -> "VerdictLog":
         if not self._lock.try_acquire():
             owner = self._lock.owner() or {}
-            raise LogError(
+            raise LogBusy(
                 f"{self.path} is being written by another process ({owner.get('pid', 'unknown')} on "
                 f"{owner.get('host', 'an unknown host')}); wait for it or name another file"
             )

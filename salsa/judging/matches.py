@@ -60,16 +60,18 @@ def _request(
     replies_b = None if second is None else second.replies[question.id][:turn]
     reference = question.reference[:turn]
     template = asked.prompts.choose(kind, turn, bool(reference))
-    identity = {
+    content = {
         "judge": [asked.judge, dict(asked.settings)],
         "prompt": template.digest,
         "question": [question.id, asks, reference],
-        "replies": [[first.model, replies_a], [second.model if second else None, replies_b]],
+        "replies": [replies_a, replies_b],
         "turn": turn,
         "order": order,
     }
+    models = [first.model, second.model if second else None]
     return Request(
-        key=hashlib.sha256(json.dumps(identity, sort_keys=True).encode("ascii")).hexdigest(),
+        key=_digest(content | {"models": models}),
+        content=_digest(content),
         messages=template.messages(asks, replies_a, replies_b, reference),
         questions=asks,
         replies_a=replies_a,
@@ -89,3 +91,7 @@ def _request(
         prompt_name=template.name,
         grammar=template.grammar,
     )
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode("ascii")).hexdigest()

@@ -12,7 +12,12 @@ from salsa.data.rows import DataError, FileTable
 from salsa.judging.grammar import GRAMMARS
 
 _PLACE = re.compile(r"\{([A-Za-z_0-9]+)\}")
-_OUTPUT_FORMATS = {"[[A]]": "fastchat_pair", "[[rating]]": "fastchat_score", "[[A>>B]]": "arena_current"}
+_OUTPUT_FORMATS = {
+    "[[A]]": "fastchat_pair",
+    "[[rating]]": "fastchat_score",
+    "[[rating_a,rating_b]]": "fastchat_two_scores",
+    "[[A>>B]]": "arena_current",
+}
 _KINDS = {"pairwise": "pair", "single": "single"}
 _LEVELS = {
     3: "A>B if reply A is better, B>A if reply B is better, A=B if they are equally good",

@@ -1,7 +1,8 @@
-"""Questions, answers and references from files: FastChat's, Arena-Hard's and plain JSON lines."""
+"""Questions, answers and references from files: FastChat's, Arena-Hard's and plain rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ REFERENCE_CATEGORIES = ("math", "reasoning", "coding")
 """The categories that MT-Bench judges with a reference answer."""
 API_ERROR = "$ERROR$"
 """What FastChat writes in place of an answer that could not be had; it is no answer."""
-_QUESTION_KEYS = ("question_id", "uid", "id")
+_QUESTION_KEYS = ("question_id", "uid", "id", "prompt_id")
+_PLAIN_KEYS = ("id", "prompt_id")
+_ASKED = frozenset({*_QUESTION_KEYS, "turns", "prompt", "question", "category", "cluster", "reference"})
+_ANSWERED = frozenset({*_QUESTION_KEYS, "question", "choices", "messages", "replies", "reply", "model_id", "model"})
 _SHOWN = 5
 
 
@@ -49,7 +53,8 @@ class Answers:
 def read_questions(path: Path, suite: str | None = None) -> QuestionSet:
     """Return the questions of a file of FastChat, of Arena-Hard, or of plain rows.
 
-    Plain rows have `id`, and `question`, `prompt` or `turns`; `category`, `cluster` and `reference` if they like.
+    Plain rows have `id` (or `prompt_id`), and `question`, `prompt` or `turns`; `category`, `cluster` and `reference` if
+    they like.
     The name of the suite is told by the form of the rows unless it is given.
 
     Raises:
@@ -57,7 +62,7 @@ def read_questions(path: Path, suite: str | None = None) -> QuestionSet:
     """
     found: dict[str, Question] = {}
     guess = "files"
-    for place, row in _rows(path):
+    for place, row in _rows(path, _ASKED):
         question = _question(place, row)
         if question.id in found:
             raise DataError(f"{place} repeats question {question.id}; keep one of the two rows")
@@ -66,6 +71,14 @@ def read_questions(path: Path, suite: str | None = None) -> QuestionSet:
     if not found:
         raise DataError(f"{path} holds no questions")
     return QuestionSet(suite or guess, tuple(found.values()))
+
+
+def write_questions(path: Path, questions: Iterable[Question]) -> None:
+    """Write questions as the plain rows that `read_questions` reads back as the same questions."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for question in questions:
+            row = asdict(question) | {"turns": list(question.turns), "reference": list(question.reference)}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def read_answers(path: Path, questions: Sequence[Question], name: str | None = None) -> Answers:
@@ -83,11 +96,13 @@ def read_answers(path: Path, questions: Sequence[Question], name: str | None = N
     found: dict[str, tuple[str, ...]] = {}
     places: dict[str, str] = {}
     named = None
-    for place, row in _rows(path):
+    for place, row in _rows(path, _ANSWERED):
         named = named or row.get("model_id") or row.get("model")
         identity = _identity(row, by_text)
         if identity is None:
-            raise DataError(f"{place} does not say which question it answers; add `id` (or `question_id`, `uid`)")
+            raise DataError(
+                f"{place} does not say which question it answers; add `id` (or `question_id`, `uid`, `prompt_id`)"
+            )
         replies = _replies(place, row)
         if found.get(identity, replies) != replies:
             raise DataError(f"{place} answers question {identity} once more than {places[identity]}; keep one of them")
@@ -107,7 +122,8 @@ def with_references(questions: QuestionSet, path: Path, categories: Sequence[str
     short = [question.id for question in needing if len(references.get(question.id, ())) < len(question.turns)]
     if short:
         raise DataError(
-            f"{path} has no reference for all turns of {listed(short)}; add them or narrow --reference-categories"
+            f"{path} has no reference for all turns of {listed(short)}; add them, or name fewer categories that need "
+            "one (--reference-categories, reference_categories)"
         )
     chosen = {question.id for question in needing}
     return replace(
@@ -134,8 +150,8 @@ def listed(names: Sequence[str]) -> str:
     return f"{len(names)} question{'s' if len(names) != 1 else ''} ({', '.join(names[:_SHOWN])}{more})"
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for row in FileTable(path).rows(frozenset()):
+def _rows(path: Path, wanted: frozenset[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for row in FileTable(path).rows(wanted):
         if row.values is None:
             raise DataError(f"{row.place}: {row.problem}")
         yield row.place, row.values
@@ -150,14 +166,16 @@ def _suite(row: Mapping[str, Any]) -> str:
 def _question(place: str, row: Mapping[str, Any]) -> Question:
     identity = next((row[key] for key in _QUESTION_KEYS if row.get(key) is not None), None)
     if identity is None:
-        raise DataError(f"{place} has no `id` (or `question_id`, `uid`)")
+        raise DataError(f"{place} has no `id` (or `question_id`, `uid`, `prompt_id`)")
     turns = row.get("turns") or row.get("prompt") or row.get("question")
     turns = [turns] if isinstance(turns, str) else turns
     texts = tuple(_text(place, turn) for turn in turns) if isinstance(turns, list) else ()
     if not texts or not all(texts):
         raise DataError(f"{place} has no question: write it as `question`, `prompt` or `turns`")
+    if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+        raise DataError(f"{place} has a question that is not valid Unicode (half of a surrogate pair); write it anew")
     # FastChat's own `reference` fields are notes of the authors; its protocol takes references from a file of answers.
-    reference = row.get("reference") if "id" in row else None
+    reference = row.get("reference") if any(row.get(key) is not None for key in _PLAIN_KEYS) else None
     reference = [reference] if isinstance(reference, str) else reference or []
     return Question(
         id=str(identity),

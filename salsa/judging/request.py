@@ -7,6 +7,9 @@ from dataclasses import dataclass
 class Request:
     """What a judge is asked, as messages and in its parts.
 
+    `key` names what is asked and of which models, `content` what is asked whoever wrote the replies: two models with
+    the same reply are asked about once.
+
     `messages` are those of a chat (`role`, `content`). The parts are for judges that are no language models:
     `questions` are the user's turns up to the one that is graded, `replies_a` and `replies_b` the replies to them
     (`replies_b` is None where a single reply is scored), `reference` the right answers, if there are any. The other
@@ -14,6 +17,7 @@ class Request:
     """
 
     key: str
+    content: str
     messages: tuple[dict[str, str], ...]
     questions: tuple[str, ...]
     replies_a: tuple[str, ...]

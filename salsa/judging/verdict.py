@@ -26,7 +26,9 @@ class VerdictError(ValueError):
 class Verdict:
     """One answer of a judge, or why there is none.
 
-    `key` says what was asked (SHA-256 of question, replies, judge, prompt and order) and is never asked twice. `suite`
+    `key` says what was asked (SHA-256 of question, replies, models, judge, prompt and order), and `content` the same
+    without the models' names: it is never asked twice, a second model with the same reply gets the first one's verdict
+    for no call (`attempt` 0). `suite`
     is the benchmark, `question` the identity of the question, `cluster` what it shares with questions that are not
     independent of it, `turn` the turn that is graded. A `kind` of "pair" compares `model_a`, shown first, with
     `model_b`; `order` is 1 where the compared model is shown second. A "single" reply is that of `model_a`.
@@ -69,6 +71,7 @@ class Verdict:
     time: str
     grammar: str = ""
     finish: str = ""
+    content: str = ""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Style control: the counts of Arena-Hard, and its regression against scipy's optimiser."""
+"""Style control: the counts of Arena-Hard, and both releases' regressions against scipy's optimiser."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from salsa.evaluation.style import FEATURES, Regression, Style, Styled, controlled, differences, style
+from salsa.evaluation.style import FEATURES, RULES, Regression, Style, Styled, controlled, differences, style
 
 TEXT = """# One
 ##Not one
@@ -81,6 +81,64 @@ def test_the_regression_is_that_of_scipy():
         expected = 1 / (1 + 10 ** (best.x[0] - best.x[1 + index]))
         assert result.win_rates[name][0] == pytest.approx(expected, abs=1e-5)
     assert list(result.coefficients.values()) == pytest.approx(best.x[4:], abs=1e-5)
+
+
+def by_the_current_release(found, names):
+    """Return [battles, features] as the current release has them, from rows that are repeated by their weight."""
+    rows = [battle for battle in found for _ in range(round(battle.weight))]
+    own, other = (np.array([getattr(row, side).as_row() for row in rows]) for side in ("own", "other"))
+    length = (own[:, 0] - other[:, 0]) / (own[:, 0] + other[:, 0])
+    dense_own, dense_other = (side[:, 1:] / (side[:, :1] + 1) for side in (own, other))
+    markdown = (dense_own - dense_other) / (dense_own + dense_other + 1)
+    features = np.column_stack([length, markdown])
+    scaled = (features - features.mean(axis=0)) / features.std(axis=0, ddof=1)
+    return rows, scaled[:, [FEATURES.index(name) for name in names]]
+
+
+@pytest.mark.parametrize("names", [FEATURES, FEATURES[:1], FEATURES[1:]])
+def test_the_current_release_is_that_of_scipy(names):
+    """Each battle is a row, the model's features come first, and nothing is penalised."""
+    found = battles()
+    rows, scaled = by_the_current_release(found, names)
+    models = ["a", "b", "c"]
+    chosen = np.array([models.index(row.model) for row in rows])
+    won = np.array([row.won / row.weight for row in rows])
+
+    def loss(coefficients):
+        logit = coefficients[chosen] + scaled @ coefficients[3:]
+        return np.sum(np.logaddexp(0, logit) - won * logit)
+
+    best = minimize(loss, np.zeros(3 + len(names)), method="BFGS", options={"gtol": 1e-8})
+    result = controlled(found, names, np.random.default_rng(0), 20, release="current")
+    for index, name in enumerate(models):
+        assert result.win_rates[name][0] == pytest.approx(1 / (1 + math.exp(-best.x[index])), abs=1e-5)
+    assert list(result.coefficients.values()) == pytest.approx(best.x[3:], abs=1e-4)
+
+
+def test_without_a_penalty_replies_of_one_style_leave_the_win_rate_as_it_is():
+    same = Style(9, 1, 1, 1)
+    won = [1.0, 0.5, 0.0, 3.0, 1.0]
+    found = [Styled("a", str(index), each, max(each, 1.0), same, same) for index, each in enumerate(won)]
+    result = controlled(found, FEATURES, np.random.default_rng(0), 20, release="current")
+    assert result.win_rates["a"][0] == pytest.approx(sum(won) / 7, abs=1e-5)
+    assert result.constant == FEATURES
+
+
+def test_a_model_that_won_every_battle_stays_finite_without_a_penalty():
+    found = [Styled("b", each.cluster, each.weight, each.weight, each.own, each.other) for each in battles(20)]
+    result = controlled([*found, *battles()], FEATURES, np.random.default_rng(0), 20, release="current")
+    value, low, high = result.win_rates["b"]
+    assert all(math.isfinite(number) for number in (value, low, high, *result.coefficients.values()))
+    alone = controlled(found, FEATURES, np.random.default_rng(0), 20, release="current")
+    assert alone.win_rates["b"][0] > 0.999
+
+
+def test_empty_replies_have_no_style():
+    nothing, something = Style(0, 0, 0, 0), Style(10, 1, 2, 3)
+    found = [Styled("a", str(index), index % 2, 1.0, nothing, [nothing, something][index < 4]) for index in range(8)]
+    for rule in RULES.values():
+        scaled, _ = differences(found, FEATURES, rule)
+        assert np.isfinite(scaled).all()
 
 
 def test_many_rounds_at_once_are_those_one_by_one():

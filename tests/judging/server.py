@@ -107,12 +107,13 @@ class Server:
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[Server]:
-    """Run a server that plays a script for each request."""
+def serving(script: Script, port: int = 0) -> Iterator[Server]:
+    """Run a server that plays a script for each request; port 0 is one that is free."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each body waits 40 ms for the client to confirm its head
 
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
@@ -147,7 +148,7 @@ def serving(script: Script) -> Iterator[Server]:
             if not isinstance(sys.exception(), ConnectionError):  # clients are killed here
                 super().handle_error(request, client_address)
 
-    http = Threads(("127.0.0.1", 0), Handler)
+    http = Threads(("127.0.0.1", port), Handler)
     server = Server(f"http://127.0.0.1:{http.server_address[1]}/v1")
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -87,6 +87,7 @@ def answering(body: Any) -> Script:
         (failing(401), Unusable, "there is no key in .OPENAI_API_KEY"),
         (failing(403), Unusable, "no key"),
         (failing(404, "no such model"), Unusable, "wrong address or model: http.*, m .HTTP 404: no such model"),
+        (failing(400, "Server is pinned to 'a'; requested 'm'."), Unusable, "wrong address or model: .*pinned to 'a'"),
         (failing(400, "maximum context length is 8192 tokens"), Refused, "longer than the judge's context"),
         (failing(413), Refused, "longer than the judge's context"),
         (failing(400, "temperature is not supported"), Refused, "HTTP 400: temperature is not supported"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from salsa.judging import grammar
 from salsa.judging.grammar import FIVE_LEVELS, GRAMMARS, THREE_LEVELS
+from salsa.judging.verdict import FLIPPED
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 published = pytest.mark.skipif(not DATA.is_dir(), reason="the published judgments are not here")
@@ -50,6 +51,43 @@ def test_fastchat_takes_the_first_score_in_double_brackets_and_else_in_single_on
 )
 def test_fastchat_looks_for_a_then_b_then_c(text: str, label: str | None) -> None:
     assert grammar.fastchat_pair(text) == label
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("[[8,6]]", "A>B"),
+        ("[[6, 8]] or rather [[9, 1]]", "B>A"),
+        ("[[7,7]]", "A=B"),
+        ("[[7.5, 7.4]]", "A=B"),
+        ("[[7.5, 7.3]]", "A>B"),
+        ("[3, 4] in passing, then [[9,1]]", "A>B"),
+        ("Scores: [3, 4]", "B>A"),
+        ("[[8]]", None),
+        ("8, 6", None),
+        ("[[rating_a,rating_b]]", None),
+        ("[[8,  6]]", None),
+        (f"[[{'9' * 400},{'9' * 400}]]", None),
+        ("", None),
+    ],
+)
+def test_fastchat_takes_the_first_two_scores_in_double_brackets_and_else_in_single_ones(
+    text: str, label: str | None
+) -> None:
+    assert grammar.fastchat_two_scores(text) == label
+
+
+SCORES = st.integers(0, 100).map(lambda tenths: tenths / 10)
+
+
+@given(SCORES, SCORES, st.text(), st.text())
+def test_of_two_scores_the_higher_wins_and_near_ones_tie(first: float, second: float, before: str, after: str) -> None:
+    before = before.replace("[", "(")
+    label = grammar.fastchat_two_scores(f"{before}[[{first}, {second}]]{after}")
+    assert label == ("A=B" if abs(first - second) <= 0.1 else "A>B" if first > second else "B>A")
+    turned = grammar.fastchat_two_scores(f"{before}[[{second}, {first}]]{after}")
+    assert label is not None
+    assert turned == FLIPPED[label]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from salsa.data.rows import DataError
 from salsa.judging.questions import (
@@ -15,7 +18,9 @@ from salsa.judging.questions import (
     read_questions,
     unanswered,
     with_references,
+    write_questions,
 )
+from tests.data.files import write_parquet
 from tests.judging.test_grammar import DATA, published
 
 ASKED = (Question("1", ("What is 2+2?",), "math"), Question("2", ("Hello?", "And?"), "writing"))
@@ -160,3 +165,36 @@ def test_the_published_files_are_read() -> None:
     answers = read_answers(DATA / "arena_hard" / "model_answer" / "gpt-4-0314.jsonl.gz", arena.questions)
     assert (answers.model, unanswered(arena, answers)) == ("gpt-4-0314", [])
     assert len(read_questions(DATA / "arena_hard" / "v2.0_question.jsonl").questions) == 750
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
+QUESTIONS = st.builds(
+    Question,
+    id=TEXTS,
+    turns=st.lists(TEXTS, min_size=1, max_size=3).map(tuple),
+    category=st.text(st.characters(codec="utf-8")),
+    cluster=TEXTS,
+    reference=st.lists(TEXTS, max_size=3).map(tuple),
+)
+
+
+@given(st.lists(QUESTIONS, min_size=1, unique_by=lambda question: question.id))
+def test_what_is_written_is_read_back(questions: list[Question]) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "questions.jsonl"
+        write_questions(path, questions)
+        assert read_questions(path).questions == tuple(questions)
+
+
+def test_rows_of_a_preference_set_are_known_by_their_prompt(tmp_path: Path) -> None:
+    row = {"prompt_id": "abc", "prompt": "Why?", "chosen": [], "rejected": [], "reference": "because"}
+    path = write_parquet(tmp_path / "q.parquet", [row | {"chosen": ["x"], "rejected": ["y"]}])
+    assert read_questions(path).questions == (Question("abc", ("Why?",), "", "abc", ("because",)),)
+    assert read_questions(rows(tmp_path / "q.jsonl", row)).questions == read_questions(path).questions
+    answered = rows(tmp_path / "a.jsonl", {"prompt_id": "abc", "reply": "So."})
+    assert read_answers(answered, read_questions(path).questions).replies == {"abc": ("So.",)}
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"q.jsonl:1 has a question that is not valid Unicode"):
+        read_questions(rows(tmp_path / "q.jsonl", {"id": 1, "question": "a\ud83d"}))

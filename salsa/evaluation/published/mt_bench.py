@@ -8,11 +8,13 @@ from typing import Any
 from salsa.evaluation.published import rows
 from salsa.evaluation.published.lines import RowError
 from salsa.evaluation.published.rows import Asked, Judged, Row
-from salsa.judging.grammar import fastchat_pair, fastchat_score
+from salsa.judging.grammar import fastchat_pair, fastchat_score, fastchat_two_scores
 
 SUITE = "mt_bench"
 _TENS = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
 _CATEGORIES = {str(81 + index): _TENS[index // 10] for index in range(80)}
+_OLDER_PROMPT = "pair-v1"
+_PAIRS = {"fastchat_pair": fastchat_pair, "fastchat_two_scores": fastchat_two_scores}
 # FastChat turns the judge's A and B into the names of the columns before it writes them.
 _WINNERS = ({"model_1": "A>B", "model_2": "B>A", "tie": "A=B"}, {"model_1": "B>A", "model_2": "A>B", "tie": "A=B"})
 
@@ -55,6 +57,7 @@ def single(value: Mapping[str, Any], place: str, stored_counts: bool = False) ->
 def pair(value: Mapping[str, Any], place: str, stored_counts: bool = False) -> Row:
     """Return a row of `<judge>_pair.jsonl`: two games, `model_1` shown first in game 1 and second in game 2.
 
+    The judge's text says `[[A]]`, `[[B]]` or `[[C]]`, or by the older prompts (`pair-v1`) two scores, `[[8, 6]]`.
     Raises RowError for a row without question or models, or with neither text nor winner of a game.
     """
     judge, prompt_name = rows.judge_of(value)
@@ -62,6 +65,7 @@ def pair(value: Mapping[str, Any], place: str, stored_counts: bool = False) -> R
     if models[0] == models[1]:
         raise RowError(f"{models[0]} is compared with itself")
     question, turn = rows.question_of(value, "question_id"), rows.turn_of(value)
+    grammar = _pair_grammar(value, prompt_name)
     judged = []
     for order in (0, 1):
         shown = models if order == 0 else models[::-1]
@@ -81,12 +85,20 @@ def pair(value: Mapping[str, Any], place: str, stored_counts: bool = False) -> R
         has_stored = f"g{order + 1}_winner" in value
         if not has_stored and not completion:
             raise RowError(f"neither g{order + 1}_judgment nor g{order + 1}_winner is there")
-        told = fastchat_pair(completion)
+        told = _PAIRS[grammar](completion)
         stored = rows.stored_of(partial(_winner, value, order), told is not None and not stored_counts)
         found = stored if stored_counts or not completion else told
-        verdict = rows.verdict(asked, completion, found, "fastchat_pair", _time(value))
+        verdict = rows.verdict(asked, completion, found, grammar, _time(value))
         judged.append(Judged(verdict, stored, has_stored, rows.shown_replies(prompt, *shown), not stored_counts))
     return Row(place, (judge, prompt_name, *sorted(models), question, str(turn)), " / ".join(models), tuple(judged))
+
+
+def _pair_grammar(value: Mapping[str, Any], prompt_name: str) -> str:
+    """Return how the judge's texts of a row are read: older prompts asked for two scores, unless a text has letters."""
+    texts = [value.get(f"g{number}_judgment") for number in (1, 2)]
+    letters = any(isinstance(text, str) and fastchat_pair(text) for text in texts)
+    older = prompt_name == _OLDER_PROMPT or prompt_name.startswith(f"{_OLDER_PROMPT}-")
+    return "fastchat_two_scores" if older and not letters else "fastchat_pair"
 
 
 def _winner(value: Mapping[str, Any], order: int) -> str | None:

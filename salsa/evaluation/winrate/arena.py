@@ -9,7 +9,7 @@ from salsa.evaluation import bradley_terry
 from salsa.evaluation.battles import Battle, Table, arena, matches
 from salsa.evaluation.resampling import percentiles
 from salsa.evaluation.sheet import Sheet, of_battles
-from salsa.evaluation.style import FEATURES, Style, Styled, controlled
+from salsa.evaluation.style import FEATURES, RULES, Style, Styled, controlled
 from salsa.evaluation.winrate import pairs
 from salsa.evaluation.winrate.settings import Settings, comparisons, counted, finite, methods, parts
 from salsa.judging.verdict import Verdict
@@ -58,7 +58,7 @@ def section(
         },
         "models": rows,
         "ratings": rated,
-        "style": _style(fought, baseline, styles, settings),
+        "style": _style(fought, baseline, release, styles, settings),
         "judge_bias": pairs.bias(verdicts, found, length_of, settings),
         "comparisons": comparisons(sheet, settings) if baseline and len(sheet.models) > 1 else [],
         "replicates": methods(sheet, settings),
@@ -168,7 +168,7 @@ def _expected(row: Mapping[str, Any] | None, baseline: str | None) -> dict[str, 
 
 
 def _style(
-    battles: Sequence[Battle], baseline: str | None, styles: StyleOf, settings: Settings
+    battles: Sequence[Battle], baseline: str | None, release: str, styles: StyleOf, settings: Settings
 ) -> dict[str, Any] | None:
     """Return scores with style, and with length only, held equal, over battles whose replies are known."""
     if baseline is None:
@@ -191,9 +191,10 @@ def _style(
     if not known:
         return None
     rounds = min(settings.rounds, 200)
-    found: dict[str, Any] = {"replies": len(known), "unknown_battles": unknown, "rounds": rounds}
+    found: dict[str, Any] = {"rule": RULES[release].text, "replies": len(known), "unknown_battles": unknown}
+    found["rounds"] = rounds
     for name, features in CONTROLS.items():
-        held = controlled(known, features, settings.rng(), rounds, settings.level)
+        held = controlled(known, features, settings.rng(), rounds, settings.level, release)
         found[name] = {
             "models": {
                 model: dict(

@@ -42,6 +42,40 @@ def test_what_is_stored_is_compared_with_the_text():
     assert not mt_bench.single(single(score=None), "f:1").judged[0].differs
 
 
+def scored(first, second, name="pair-v1", **more):
+    """Return a row whose judge gave each game two scores."""
+    texts = {"g1_judgment": f"So: [[{first[0]}, {first[1]}]]", "g2_judgment": f"So: [[{second[0]},{second[1]}]]"}
+    return pair(judge=["gpt-4", name], **(texts | more))
+
+
+SCORE = st.integers(1, 10)
+
+
+@given(st.tuples(SCORE, SCORE), st.tuples(SCORE, SCORE), st.sampled_from(["pair-v1", "pair-v1-multi-turn"]))
+def test_older_prompts_asked_for_two_scores(first, second, name):
+    def label(scores):
+        return "A>B" if scores[0] > scores[1] else "B>A" if scores[0] < scores[1] else "A=B"
+
+    row = mt_bench.pair(scored(first, second, name), "f:1")
+    assert labels(row) == [label(first), label(second)]
+    assert {each.verdict.grammar for each in row.judged} == {"fastchat_two_scores"}
+    assert {each.verdict.grammar for each in mt_bench.pair(scored(first, second, "pair-v2"), "f:1").judged} == {
+        "fastchat_pair"
+    }
+
+
+def test_two_scores_are_compared_with_what_is_stored():
+    told = scored((8, 6), (3, 9), g1_winner="model_1", g2_winner="model_1")
+    assert [each.differs for each in mt_bench.pair(told, "f:1").judged] == [False, False]
+    assert mt_bench.pair(told | {"g1_winner": "tie"}, "f:1").judged[0].differs
+    nothing = mt_bench.pair(scored((8, 6), (3, 9), g2_judgment="No idea.", g2_winner="error"), "f:1")
+    assert [each.verdict.status for each in nothing.judged] == ["judged", "unparsed"]
+
+
+def test_letters_count_where_an_older_prompt_got_letters():
+    assert labels(mt_bench.pair(pair(judge=["gpt-4", "pair-v1"], games="12"), "f:1")) == ["A>B", "A>B"]
+
+
 def test_what_is_stored_counts_where_there_is_no_text_or_it_is_asked_for():
     row = single(score=7)
     del row["judgment"]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from salsa.evaluation.published.answers import Answer, Question
 from salsa.evaluation.published.reading import Options, read
+from salsa.evaluation.style import FEATURES, Styled, controlled, style
 from salsa.evaluation.winrate.report import report
 from salsa.evaluation.winrate.settings import Settings
 from tests.evaluation.judgments import arena, arena_two, battle, pair, single, verdict, write
@@ -227,6 +228,29 @@ def test_replies_give_style_and_length(tmp_path):
     del answers[("m", "q0", 1)]
     [section] = made(tmp_path, rows, "arena-hard", answers)["sections"]
     assert section["style"]["unknown_battles"] == 2
+
+
+@pytest.mark.parametrize(("row", "release"), [(arena, "first"), (arena_two, "current")])
+def test_style_is_controlled_by_the_rule_of_the_release(tmp_path, row, release):
+    noise = np.random.default_rng(0)
+    names = ("baseline", "m") if release == "first" else ("o3-mini", "m")
+    rows = [row(f"q{index}", ("B>A", "A>B") if index % 3 else ("A>B", "B>A")) for index in range(30)]
+    answers = {
+        (model, f"q{index}", 1): Answer("# One\n" * int(noise.integers(3)), int(noise.integers(5, 50)))
+        for index in range(30)
+        for model in names
+    }
+    [section] = made(tmp_path, rows, "arena-hard", answers)["sections"]
+    told = section["style"]
+    assert told["rule"].startswith(f"{release} release: ")
+    known = [
+        Styled("m", f"q{index}", 2.0 * (index % 3 > 0), 2.0, *(style(each.text, each.tokens) for each in pair))
+        for index in range(30)
+        for pair in [[answers[(name, f"q{index}", 1)] for name in reversed(names)]]
+    ]
+    expected = controlled(known, FEATURES, np.random.default_rng(0), 10, release=release)
+    assert told["style"]["coefficients"] == pytest.approx(expected.coefficients)
+    assert told["style"]["models"]["m"]["value"] == pytest.approx(100 * expected.win_rates["m"][0])
 
 
 def test_replies_shown_to_the_judge_serve_where_there_are_no_answers(tmp_path):

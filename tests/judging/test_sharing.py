@@ -1,0 +1,99 @@
+"""Models with the same reply are asked about once, and each has its verdict."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from salsa.judging.client import JudgeError
+from salsa.judging.judgment import Outcome, Spending, distinct, judge, waiting
+from salsa.judging.log import VerdictLog
+from salsa.judging.matches import Asked, pairs, singles
+from salsa.judging.prompts import own
+from salsa.judging.request import Request
+from salsa.judging.schedule import Limits
+from salsa.judging.verdict import lines
+from tests.judging.cases import answers, questions
+
+ASKED = Asked("m", own())
+
+
+class Counting:
+    """A judge that counts what it is asked, and fails from a number of calls on."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.calls = 0
+        self.most = most
+
+    def __call__(self, requests: Sequence[Request]) -> list[str]:
+        if self.calls + len(requests) > self.most:
+            raise RuntimeError("enough")
+        self.calls += len(requests)
+        return ["Verdict: 7" if request.replies_b is None else "Verdict: A>B" for request in requests]
+
+
+def copied(count: int = 3) -> list[Request]:
+    """The scores of a model and of its copy."""
+    tuned = answers("tuned", count)
+    return [
+        *singles(questions(count), tuned, ASKED),
+        *singles(questions(count), replace(tuned, model="copy"), ASKED),
+    ]
+
+
+def asked(requests: list[Request], function: Counting, path: Path) -> Outcome:
+    with VerdictLog(path) as log:
+        return judge(requests, function, log, Limits(1), Spending())
+
+
+def test_a_copy_of_a_model_costs_no_call_and_has_its_own_verdicts(tmp_path: Path) -> None:
+    function = Counting()
+    outcome = asked(copied(), function, tmp_path / "log.jsonl")
+    assert function.calls == outcome.calls == 3
+    assert [(each.model_a, each.question, each.score) for each in outcome.verdicts] == [
+        (model, question, 7.0) for model in ("tuned", "copy") for question in ("1", "2", "3")
+    ]
+    assert [each.attempt for each in outcome.verdicts] == [1, 1, 1, 0, 0, 0]
+    assert outcome.complete
+    assert len(list(lines(tmp_path / "log.jsonl"))) == 6
+    assert asked(copied(), function, tmp_path / "log.jsonl").before == 6
+    assert function.calls == 3
+
+
+def test_a_later_run_uses_what_was_said_of_another_model(tmp_path: Path) -> None:
+    function, requests = Counting(), copied()
+    asked(requests[:3], function, tmp_path / "log.jsonl")
+    outcome = asked(requests[3:], function, tmp_path / "log.jsonl")
+    assert function.calls == 3
+    assert outcome.calls == 0
+    assert {(each.model_a, each.score) for each in outcome.verdicts} == {("copy", 7.0)}
+
+
+def test_a_run_that_breaks_off_leaves_the_copies_of_what_was_said(tmp_path: Path) -> None:
+    with pytest.raises(JudgeError, match="enough"):
+        asked(copied(), Counting(most=2), tmp_path / "log.jsonl")
+    written = [(each.model_a, each.question) for each in lines(tmp_path / "log.jsonl")]
+    assert written == [("tuned", "1"), ("copy", "1"), ("tuned", "2"), ("copy", "2")]
+    function = Counting()
+    assert asked(copied(), function, tmp_path / "log.jsonl").complete
+    assert function.calls == 1
+
+
+def test_both_orders_are_asked_also_of_the_same_replies() -> None:
+    tuned = answers("tuned", 1)
+    requests = pairs(questions(1), tuned, replace(tuned, model="copy"), ASKED)
+    assert len(distinct(requests, {})) == 2
+
+
+def test_what_could_not_be_read_is_asked_again_once_for_all(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with VerdictLog(path) as log:
+        judge(copied(1), lambda requests: ["no verdict"] * len(requests), log, Limits(1), Spending())
+        assert {each.status for each in log.verdicts.values()} == {"unparsed"}
+        assert len(waiting(copied(1), log.verdicts, ask_again=True)) == 2
+        assert len(distinct(copied(1), log.verdicts, ask_again=True)) == 1
+        function = Counting()
+        again = judge(copied(1), function, log, Limits(1), Spending(), ask_again=True)
+    assert function.calls == 1
+    assert [each.score for each in again.verdicts] == [7.0, 7.0]

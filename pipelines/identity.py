@@ -1,4 +1,4 @@
-"""What published weights and data sets are, whatever they are called and wherever they lie. Imports no torch.
+"""What published weights, data sets and files are, whatever they are called and wherever they lie. Imports no torch.
 
 Local folders are known by the digests of the files that are read of them: the same files at another place are the same
 model, other files at the same place are another one. What the hub gives is known by its name and commit; a branch or
@@ -7,10 +7,12 @@ answer is to be had. A folder must stay as it is while a command works on it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.sources import FilesData, UltraData
+from salsa.data import address as addresses
 from salsa.data.rows import DataError, FileTable
 from salsa.hub import Repository, commit, is_local
 
@@ -79,11 +81,39 @@ def of_data(data: FilesData | UltraData, digest: Digest) -> tuple[dict[str, Any]
     return config, {}, places
 
 
-def _existing(key: str, path: str) -> Path:
+def of_file(key: str, address: str, digest: Digest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the identity of a file of rows, and where a stage finds it; a file of the hub is not fetched.
+
+    `key` is the key of the configuration that names it. Raises FileNotFoundError where a local file is missing, and
+    DataError, both with the key, where it is no file of rows or `hf://...` is not an address.
+    """
+    try:
+        file = addresses.parse(address)
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from error
+    if isinstance(file, Path):
+        path = _existing(key, address, f", or an address of the hub: {addresses.FORM}")
+        return {"sha256": digest(path)}, {"path": str(path)}
+    repository = file.repository
+    known = replace(repository, revision=commit(repository) or repository.revision)
+    identity = {"kind": known.kind, "name": known.name, "commit": known.revision, "file": file.path}
+    return identity, {"address": str(replace(file, repository=known))}
+
+
+def file_problem(key: str, address: str) -> str:
+    """Return why the file under a key cannot be had, "" if it can: it is here, or the hub says that it has it."""
+    try:
+        addresses.check(address)
+    except DataError as error:
+        return f"{key}: {error}"
+    return ""
+
+
+def _existing(key: str, path: str, fix: str = "") -> Path:
     found = Path(path).expanduser()
     if not found.is_file():
         raise FileNotFoundError(
-            f"{key}: no file {path}; give a path that exists (JSON lines, gzipped or not, or Parquet)"
+            f"{key}: no file {path}; give a path that exists (JSON lines, gzipped or not, or Parquet){fix}"
         )
     try:
         FileTable(found).check()

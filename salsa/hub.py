@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -31,9 +31,9 @@ class HubError(RuntimeError):
 
 @dataclass(frozen=True)
 class Repository:
-    """A model or data set of the hub, at a commit, branch or tag (None: the newest commit)."""
+    """A model, data set or space of the hub, at a commit, branch or tag (None: the newest commit)."""
 
-    kind: Literal["model", "dataset"]
+    kind: Literal["model", "dataset", "space"]
     name: str
     revision: str | None = None
 
@@ -122,8 +122,8 @@ def ask(repository: Repository) -> Answer:
 
     try:
         api = HfApi()
-        described = api.model_info if repository.kind == "model" else api.dataset_info
-        found = described(repository.name, revision=repository.revision, timeout=ASK_SECONDS)
+        describe: dict[str, Any] = {"model": api.model_info, "dataset": api.dataset_info, "space": api.space_info}
+        found = describe[repository.kind](repository.name, revision=repository.revision, timeout=ASK_SECONDS)
         # Anyone may read what a gated repository holds, but not its files.
         if found.gated:
             api.auth_check(repository.name, repo_type=repository.kind)
@@ -141,8 +141,8 @@ def explain(repository: Repository, error: Exception) -> str:
         RevisionNotFoundError,
     )
 
-    kind, name = {"model": "model", "dataset": "data set"}[repository.kind], repository.name
-    page = f"{ENDPOINT}/{'datasets/' if repository.kind == 'dataset' else ''}{name}"
+    kind, name = {"dataset": "data set"}.get(repository.kind, repository.kind), repository.name
+    page = f"{ENDPOINT}/{'' if repository.kind == 'model' else f'{repository.kind}s/'}{name}"
     log_in = "log in with `hf auth login` or set HF_TOKEN"
     if isinstance(error, GatedRepoError):
         return f"the hub's {kind} {name} is gated: accept its licence on {page}, then {log_in}"

@@ -93,3 +93,68 @@ def test_the_answer_of_the_process_to_sigterm_comes_first():
 def test_nothing_is_printed(capfd):
     respond(_responder(texts(0, 5)), accelerator="cpu")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_prompt_has_the_temperature_that_is_given_for_it_and_keeps_its_noise():
+    """A mixture of temperatures answers each prompt as a run of its temperature alone does."""
+    prompts, temperatures = texts(0, 9), [0.7, 0.0, 1.3] * 3
+    mixed = _respond(prompts, batch_prompts=2, temperature=temperatures)
+    alone = {temperature: _respond(prompts, temperature=temperature) for temperature in set(temperatures)}
+    assert mixed == [alone[temperature][row] for row, temperature in enumerate(temperatures)]
+    assert len({tuple(map(str, replies)) for replies in alone.values()}) == 3
+
+
+def test_noise_follows_the_streams_of_the_prompts():
+    prompts = texts(0, 6)
+    replies = _respond(prompts)
+    assert _respond(prompts[::-1], streams=range(5, -1, -1)) == replies[::-1]
+    assert _respond(prompts[3:], streams=[3, 4, 5]) == replies[3:] != _respond(prompts[3:])
+
+
+@pytest.mark.parametrize("changes", [{"temperature": [1.0]}, {"streams": [0, 1, 2]}])
+def test_every_prompt_needs_a_temperature_and_a_stream(changes):
+    with pytest.raises(ValueError, match="2 prompts need a temperature and a stream of noise each"):
+        _responder(texts(0, 2), **changes)
+
+
+def test_batches_are_bounded_by_what_their_cache_holds():
+    prompts, sizes = texts(0, 9, shortest=3, longest=3), []
+    respond(_responder(prompts), batch_slots=4 * 13, accelerator="cpu", keep=lambda batch: sizes.append(len(batch)))
+    assert sizes == [4, 4, 1]
+    sizes.clear()
+    respond(_responder(prompts), batch_slots=1, accelerator="cpu", keep=lambda batch: sizes.append(len(batch)))
+    assert sizes == [1] * 9
+
+
+def test_what_is_known_is_not_answered_again_and_the_batches_stay_what_they_were(monkeypatch):
+    prompts = texts(0, 10)
+    kept, whole = {}, _respond(prompts, batch_prompts=4)
+    with pytest.raises(Interrupted):
+        respond(
+            _responder(prompts), batch_prompts=4, accelerator="cpu", progress=_send(signal.SIGTERM)[1], keep=kept.update
+        )
+    assert len(kept) == 4
+    torn = dict(list(kept.items())[:3])
+    asked, predict = [], Responder.predict_step
+
+    def spy(self, indices, batch_idx=0):
+        asked.append(indices.tolist())
+        return predict(self, indices, batch_idx)
+
+    monkeypatch.setattr(Responder, "predict_step", spy)
+    for known, batches in ((kept, 2), (torn, 3), (dict(enumerate(whole)), 0)):
+        asked.clear()
+        new, counts = {}, []
+        again = respond(
+            _responder(prompts),
+            batch_prompts=4,
+            accelerator="cpu",
+            known=known,
+            keep=new.update,
+            progress=counts.append,
+        )
+        assert again == whole
+        assert [len(rows) for rows in asked] == [4, 4, 2][3 - batches :]
+        assert new.keys() == set(range(10)) - known.keys()
+        assert counts[0] == len(known)
+        assert counts[-1] == 10

@@ -110,6 +110,25 @@ class JudgeName(Enum):
 
     gold = "gold"
     reward_model = "reward_model"
+    openai = "openai"
+    function = "function"
+
+
+class Question(Enum):
+    """What a judge that reads is asked of replies."""
+
+    single = "single"
+    pair = "pair"
+
+
+class Role(Enum):
+    """Rows of the table by what they are."""
+
+    ingredient = "ingredient"
+    soup = "soup"
+    opponent = "opponent"
+    policy = "policy"
+    control = "control"
 
 
 class Tracker(Enum):

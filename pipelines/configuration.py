@@ -9,10 +9,10 @@ from typing import Any
 from omegaconf import MISSING
 
 from pipelines.arm import Align
+from pipelines.benchmarks import Benchmark
 from pipelines.choices import (
     Accelerator,
     Family,
-    JudgeName,
     Origin,
     Schedule,
     Tracker,
@@ -217,6 +217,12 @@ class Suite:
     anchor_prompts: int = MISSING
     samples: int = MISSING
     tax_documents: int = MISSING
+    benchmarks: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def published(self) -> dict[str, Benchmark]:
+        """The benchmarks by name, once `pipelines.schema.parse` has read them."""
+        return self.benchmarks
 
     def check(self, at: str) -> None:
         """Check the ranges of the keys under `at`."""
@@ -225,22 +231,6 @@ class Suite:
         for key in ("prompts", "anchor_prompts", "tax_documents"):
             require(getattr(self, key) >= 2, f"{at}.{key}", getattr(self, key), "must be at least 2")
         require(self.samples >= 0, f"{at}.samples", self.samples, "must not be negative")
-
-
-@dataclass
-class Judge:
-    """Who judges the replies, and the intervals of the judgement."""
-
-    name: JudgeName = MISSING
-    tie_margin: float = MISSING
-    rounds: int = MISSING
-    level: float = MISSING
-
-    def check(self, at: str) -> None:
-        """Check the ranges of the keys under `at`."""
-        require(self.tie_margin >= 0, f"{at}.tie_margin", self.tie_margin, "must not be negative")
-        require(self.rounds >= 100, f"{at}.rounds", self.rounds, "must be at least 100")
-        require(0.5 <= self.level < 1, f"{at}.level", self.level, "must be in [0.5, 1)")
 
 
 @dataclass
@@ -307,7 +297,7 @@ class Config:
     controls: dict[str, Align] = field(default_factory=dict)
     generation: Generation = MISSING
     suite: Suite = MISSING
-    judge: Judge = MISSING
+    judge: Any = MISSING
     logger: Logger = MISSING
     compute: Compute = MISSING
     outputs: Outputs = MISSING

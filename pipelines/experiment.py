@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines import identity as published
-from pipelines import landscape, recipe
+from pipelines import judges, landscape, recipe
 from pipelines.arm import Align, arm_name, references
 from pipelines.arm import identity as arm_identity
 from pipelines.choices import Criterion, Critic, JudgeName, Origin
 from pipelines.configuration import Config, optimiser_identity
+from pipelines.evaluation import TRAINED, Comparison, Evaluation, Measuring, Row, listed
 from pipelines.plan import Plan, Stage
 from pipelines.ranges import plain
 from pipelines.rules import RuleSettings, active
@@ -21,20 +22,6 @@ from pipelines.sources import ZooData, draw_identity, world_identity
 from salsa.store.fingerprint import file_digest
 
 ROLE_REWARD, ROLE_JUDGE = "reward", "judge"
-TRAINED = ("policy", "opponent", "control")
-"""Roles of the rows that RL has trained."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model of the final table."""
-
-    name: str
-    role: str
-    model: Stage
-    init: str | None = None
-    reference: str | None = None
-    kl_coef: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +82,9 @@ class _Builder:
             self._reward(ROLE_JUDGE, self.base) if self.config.judge.name is JudgeName.reward_model else None
         )
         rows = self._rows()
-        judged = {row.name: self._evaluate(row) for row in rows}
-        report = self._report(rows, judged, settings)
+        evaluation = self._evaluation()
+        judged = {row.name: evaluation.add(row) for row in rows}
+        report = self._report(rows, judged, evaluation.comparisons(rows), settings)
         return Experiment(
             self.plan, report, tuple(rows), self._landscape(rows) if self.config.landscape.models else None
         )
@@ -276,52 +264,19 @@ class _Builder:
         inputs = {"normaliser": self.sft[0]} | self.common
         return self.plan.add("rule", f"rule {name}", identity, inputs, place)
 
-    def _respond(self, row: Row, suite: str, prompts: int, generation: dict[str, Any]) -> Stage:
-        identity = {"data": self.world, "suite": suite, "prompts": prompts, "generation": generation}
-        at = "" if generation == self.generation else f" at temperature {generation['temperature']:g}"
-        return self.plan.add(
-            "respond",
-            f"respond {row.name}: {suite}{at}",
-            identity | self.replicate,
-            {"model": row.model} | self.common,
+    def _evaluation(self) -> Evaluation:
+        measuring = Measuring(
+            world=self.world,
+            replicate=self.replicate,
+            generation=self.generation,
+            common=self.common,
+            anchors={"anchor_sft_1": self.sft[0], "anchor_sft_2": self.sft[1], "anchor_soup": self.soup},
+            judges=self._judges(),
         )
+        return Evaluation(self.plan, self.config, measuring, self.digest)
 
-    def _evaluate(self, row: Row) -> dict[str, Stage]:
-        """Add the evaluation of one model; return its stages by role ("judge:<suite>", "anchors", "tax")."""
-        suite = self.config.suite
-        judges = {"reward": self.reward} | ({"judge": self.judge_model} if self.judge_model else {})
-        # The reward is measured in one unit for all rows: the policy's score of a reply without end, also for an arm
-        # that was trained with another one.
-        judging = {
-            "data": self.world,
-            "judge": self._judge_name(),
-            "missing_end_score": self.config.policy.missing_end_score,
-        }
-        done: dict[str, Stage] = {}
-        for name in suite.names:
-            responses = self._respond(row, name, suite.prompts, self.generation)
-            identity = judging | {"suite": name}
-            done[f"judge:{name}"] = self.plan.add(
-                "judge", f"judge {row.name}: {name}", identity, {"responses": responses} | judges | self.common
-            )
-        trained = row.role in TRAINED
-        # KL is measured between the models as they are, at temperature 1, whatever replies are judged at; policies
-        # leave such replies along their training.
-        generation = self.generation | {"temperature": 1.0}
-        replies = row.model if trained else self._respond(row, "validation", suite.anchor_prompts, generation)
-        anchors = {"anchor_sft_1": self.sft[0], "anchor_sft_2": self.sft[1], "anchor_soup": self.soup}
-        if not trained:
-            anchors["model"] = row.model
-        identity = judging | {"prompts": suite.anchor_prompts, "generation": generation}
-        done["anchors"] = self.plan.add(
-            "anchors", f"anchors {row.name}", identity, {"replies": replies} | anchors | judges | self.common
-        )
-        identity = {"data": self.world, "documents": suite.tax_documents, "context": self.config.base.context}
-        done["tax"] = self.plan.add("tax", f"tax {row.name}", identity, {"model": row.model} | self.common)
-        return done
-
-    def _judge_name(self) -> str:
-        return self.config.judge.name.value
+    def _judges(self) -> dict[str, Stage]:
+        return {"reward": self.reward} | ({"judge": self.judge_model} if self.judge_model else {})
 
     def _landscape(self, rows: list[Row]) -> Stage:
         config, settings = self.config, self.config.landscape
@@ -338,12 +293,12 @@ class _Builder:
             "learn": config.data.learn.value,
             "context": config.base.context,
             "generation": self.generation,
-            "judge": self._judge_name(),
+            "judge": judges.scores(config.judge),
             "missing_end_score": config.policy.missing_end_score,
         } | self.replicate
         drawing = {
             "suite": settings.suite,
-            "judge": self._judge_name(),
+            "judge": judges.scores(config.judge),
             "rounds": config.judge.rounds,
             "level": float(config.judge.level),
             "model": config.model.family.value,
@@ -351,13 +306,19 @@ class _Builder:
         } | self.replicate
         models = [landscape.model(name, named, self._sft) for name in settings.models]
         landscape.check_span(models, self.soup)
-        judges = {"reward": self.reward} | ({"judge": self.judge_model} if self.judge_model else {})
-        points = landscape.Points(self.plan, measuring, judges | self.common)
+        points = landscape.Points(self.plan, measuring, self._judges() | self.common)
         policies = trained if settings.policies else {}
         return landscape.add(points, settings, drawing, models, policies, self.base)
 
-    def _report(self, rows: list[Row], judged: dict[str, dict[str, Stage]], settings: dict[str, Any]) -> Stage:
+    def _report(
+        self,
+        rows: list[Row],
+        judged: dict[str, dict[str, Stage]],
+        comparisons: list[Comparison],
+        settings: dict[str, Any],
+    ) -> Stage:
         judge = self.config.judge
+        told, verdicts = listed(comparisons, rows)
         identity = (
             {
                 "rows": [
@@ -375,8 +336,8 @@ class _Builder:
                 "data": self.world,
                 "suites": list(self.config.suite.names),
                 "samples": self.config.suite.samples,
-                "judge": self._judge_name(),
-                "tie_margin": float(judge.tie_margin),
+                "judge": judges.shown(judge),
+                "tie_margin": float(judge.tie_margin) if isinstance(judge, judges.ScoreJudge) else None,
                 "rounds": judge.rounds,
                 "level": float(judge.level),
                 "model": self.config.model.family.value,
@@ -384,8 +345,9 @@ class _Builder:
             }
             | recipe.heading(self.config.soup)
             | self.replicate
+            | ({"verdicts": told} if told else {})
         )
-        inputs: dict[str, Stage] = {"reward": self.reward} | self.common
+        inputs: dict[str, Stage] = {"reward": self.reward} | verdicts | self.common
         if self.soup.config.get("recipe") == "greedy":
             inputs["soup"] = self.soup  # what it took and what it left out is said in the report
         if self.judge_model:

@@ -28,6 +28,10 @@ SAME_FAILURES = 2
 """Failures alike after which a stage is not tried again without being asked for it."""
 
 
+class Unfinished(RuntimeError):
+    """Work that could not be brought to its end for now: what was done is kept, and the next command goes on."""
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Return whether memory, of this machine or of its GPU, was too little."""
     return any(
@@ -42,6 +46,11 @@ def out_of_memory(error: BaseException) -> bool:
 def passing(error: BaseException) -> bool:
     """Return whether the error is one of input or output that may be gone at the next try."""
     return any(isinstance(each, OSError) and each.errno in PASSING for each in _chain(error))
+
+
+def unfinished(error: BaseException) -> bool:
+    """Return whether the work can go on where it stopped, in another command."""
+    return any(isinstance(each, Unfinished) for each in _chain(error))
 
 
 def repeated(earlier: Mapping[str, Any] | None, error: str, step: int | None, code: str) -> int:

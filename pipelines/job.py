@@ -249,6 +249,7 @@ def _compute(config: Config, experiment: Experiment, store: Store, console: Cons
         f"{escape(_of_job())}[bold]{config.model.family.value}[/] at scale [bold]{config.scale.name}[/]: "
         f"{len(plan)} stages, {len(plan) - len(stored)} to run"
     )
+    overview.show_expenses(plan, store, console)
     store.root.mkdir(parents=True, exist_ok=True)
     if not working(store.root):
         raise JobFailed(

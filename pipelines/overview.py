@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from pipelines.configuration import ConfigurationError
+from pipelines.expense import expenses
 from pipelines.forecast import Outlook, State, disk_bytes, survey, unknown_kinds, wall_seconds, work_seconds
 from pipelines.plan import Plan, Stage
 from salsa.store.artifact import Store
@@ -34,6 +35,13 @@ def show_plan(plan: Plan, store: Store, workers: int, console: Console) -> None:
         )
     console.print(table)
     console.print(_summary(outlooks, workers))
+    show_expenses(plan, store, console)
+
+
+def show_expenses(plan: Plan, store: Store, console: Console) -> None:
+    """Print what judges will be asked for, and what that costs."""
+    for expense in expenses(plan, store):
+        console.print(escape(str(expense)), soft_wrap=True)
 
 
 def show_sweep(plans: Sequence[Plan], store: Store, workers: int, console: Console) -> None:
@@ -66,6 +74,7 @@ def show_sweep(plans: Sequence[Plan], store: Store, workers: int, console: Conso
             console.print(f"[dim]{each.state.value}:[/] {escape(each.stage.name)} {escape(each.note)}", soft_wrap=True)
     console.print(f"{len(plans)} jobs ask for {sum(asked.values())} stages, {len(merged)} of them distinct")
     console.print(_summary(outlooks, workers))
+    show_expenses(merged, store, console)
 
 
 def show_why(plan: Plan, store: Store, asked: str, console: Console) -> None:

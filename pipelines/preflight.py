@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines.configuration import Accelerator, Config, ConfigurationError, Origin
+from pipelines.identity import file_problem
+from pipelines.judges import EndpointJudge, FunctionJudge, identity, key_problem, load
 from pipelines.sources import UltraData
 from pipelines.tracking import logged_in, mode_of
 from salsa.hub import is_local
@@ -39,6 +41,10 @@ def problems(config: Config) -> list[str]:
         checks.append(_reward_model)
     if any(arm.rewards.rules for arm in config.arms().values()):
         checks.append(_rules)
+    if isinstance(config.judge, EndpointJudge | FunctionJudge):
+        checks.append(_judge)
+    if any(name in config.suite.published for name in config.suite.names):
+        checks.append(_benchmarks)
     if isinstance(config.data, UltraData):
         checks += [_demonstrations, _preferences]
     # Side by side, because each may wait half a second for a hub that does not answer.
@@ -129,6 +135,33 @@ def _rules(config: Config) -> list[str]:
     ]
     alike = {repr((rule.target, rule.arguments)): rule for rule in reversed(rules)}
     return [says for rule in alike.values() if (says := problem(rule))]
+
+
+def _judge(config: Config) -> list[str]:
+    """Check the key of an endpoint, or import a function: better now than after the training."""
+    judge = config.judge
+    if isinstance(judge, EndpointJudge):
+        return [problem] if (problem := key_problem(judge)) else []
+    try:
+        load(*identity(judge))
+    except ConfigurationError as error:
+        return [str(error)]
+    return []
+
+
+def _benchmarks(config: Config) -> list[str]:
+    """Check that the files of the benchmarks can be had."""
+    found = []
+    for name in config.suite.names:
+        benchmark = config.suite.published.get(name)
+        if benchmark is None:
+            continue
+        at = f"suite.benchmarks.{name}"
+        files = {f"{at}.questions": benchmark.questions, f"{at}.references": benchmark.references}
+        if isinstance(config.judge, EndpointJudge | FunctionJudge):
+            files |= {f"{at}.baselines.{category}": path for category, path in benchmark.baselines.items()}
+        found += [problem for key, path in files.items() if path and (problem := file_problem(key, path))]
+    return found
 
 
 def _demonstrations(config: Config) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.failure import hopeless, out_of_memory, passing, repeated
+from pipelines.failure import hopeless, out_of_memory, passing, repeated, unfinished
 from pipelines.forecast import progress_of
 from pipelines.plan import VERSIONS, Plan, Stage
 from pipelines.provenance import code_digest, cpu_seconds, peak_memory_mib, provenance
@@ -225,7 +225,7 @@ class Runner:
             "traceback": traceback.format_exc(),
             "step": step,
             "times": repeated(earlier, text, step, code_digest()),
-            "passing": passing(error) or out_of_memory(error),
+            "passing": passing(error) or out_of_memory(error) or unfinished(error),
             "code_digest": code_digest(),
             "run": self.execution.run,
         }

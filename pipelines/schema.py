@@ -4,11 +4,13 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pipelines.arm import Align, Rewards
+from pipelines.benchmarks import Benchmark
 from pipelines.choices import JudgeName, Origin, Reference
-from pipelines.configuration import Config, ConfigurationError, accept, check_all, require
+from pipelines.configuration import Config, ConfigurationError, Suite, accept, check_all, require
+from pipelines.judges import EndpointJudge, FunctionJudge, ScoreJudge
 from pipelines.recipe import SCHEMAS, GreedySoup
 from pipelines.rules import merged
 from pipelines.sources import FilesData, UltraData, ZooData
@@ -24,20 +26,32 @@ def register() -> None:
     """Tell Hydra the types of every key."""
     register_resolvers()
     store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
+    store.store(name="schema", node=_with_named_benchmarks())
     store.store(group="schema", name="align", node=_with_named_rules())
     store.store(group="schema", name="zoo", node=ZooData)
-    store.store(group="schema", name="files", node=_with_named_suites(FilesData))
-    store.store(group="schema", name="ultra", node=_with_named_suites(UltraData))
+    store.store(group="schema", name="files", node=_with_open(FilesData, "prompts"))
+    store.store(group="schema", name="ultra", node=_with_open(UltraData, "prompts"))
+    store.store(group="schema", name="judge_scores", node=ScoreJudge)
+    store.store(group="schema", name="judge_endpoint", node=_with_open(EndpointJudge, "body"))
+    store.store(group="schema", name="judge_function", node=_with_open(FunctionJudge, "function"))
     for recipe, soup in SCHEMAS.items():
         store.store(group="schema", name=f"soup_{recipe}", node=soup)
 
 
-def _with_named_suites(data: type[FilesData | UltraData]) -> DictConfig:
-    """Return the schema of ingested data, in which `data.prompts.<any name>=file` is a known key."""
-    schema = OmegaConf.structured(data)
-    schema.prompts = {}
-    OmegaConf.set_struct(schema.prompts, False)
+def _with_open(schema: type, key: str) -> DictConfig:
+    """Return a schema with one key that takes a mapping of any names, such as `data.prompts.<any name>=file`."""
+    opened = OmegaConf.structured(schema)
+    opened[key] = {}
+    OmegaConf.set_struct(opened[key], False)
+    assert isinstance(opened, DictConfig)
+    return opened
+
+
+def _with_named_benchmarks() -> DictConfig:
+    """Return the schema of everything, in which `suite.benchmarks.<any name>.questions=file` is a known key."""
+    schema = OmegaConf.structured(Config)
+    schema.suite = OmegaConf.structured(Suite)
+    OmegaConf.set_struct(schema.suite.benchmarks, False)
     assert isinstance(schema, DictConfig)
     return schema
 
@@ -71,6 +85,7 @@ def parse(cfg: DictConfig) -> Config:
         raise ConfigurationError(f"no value for {missing}: give each as key=value") from error
     assert isinstance(config, Config)
     _share_rules(config)
+    _read_benchmarks(config)
     check_all(config)
     _check_combinations(config)
     return config
@@ -81,6 +96,19 @@ def _share_rules(config: Config) -> None:
     policys = merged({}, config.policy.rewards.rules)
     for arm in config.arms().values():
         arm.rewards.rules = policys if arm is config.policy else merged(policys, arm.rewards.rules)
+
+
+def _read_benchmarks(config: Config) -> None:
+    """Give every benchmark the keys that it leaves out."""
+    for name, given in config.suite.benchmarks.items():
+        at = f"suite.benchmarks.{name}"
+        require(isinstance(given, dict), at, given, "give a mapping with its questions: {questions: questions.jsonl}")
+        try:
+            config.suite.benchmarks[name] = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Benchmark), given))
+        except MissingMandatoryValue:
+            raise ConfigurationError(f"no value for {at}.questions: name the file of its questions") from None
+        except OmegaConfBaseException as error:
+            raise ConfigurationError(f"{at}.{error.full_key}: {str(error).splitlines()[0]}") from error
 
 
 def _missing(node: Any, at: str = "") -> list[str]:
@@ -110,6 +138,7 @@ def _check_combinations(config: Config) -> None:
     if config.scale.source is Origin.build:
         _check_build(config)
     _check_suites(config)
+    _check_benchmarks(config)
 
 
 def _check_lengths(config: Config) -> None:
@@ -184,13 +213,50 @@ def _check_suites(config: Config) -> None:
                     f"data.prompts.{name}: a suite cannot be called {name!r}: {problem}; choose another name"
                 )
         known = (*made, *data.prompts)
-        fix = "choose among these (suite=files takes heldout), or give its file: data.prompts.{name}=questions.jsonl"
+        fix = (
+            "choose among these (suite=files takes heldout), or give its file: data.prompts.{name}=questions.jsonl "
+            "(kept out of the training data) or suite.benchmarks.{name}.questions=questions.jsonl"
+        )
     asked = dict.fromkeys(config.suite.names, "suite.names")
     if config.landscape.models:
         asked.setdefault(config.landscape.suite, "landscape.suite")
     for name, key in asked.items():
         chosen = isinstance(config.soup, GreedySoup) and name == "validation"
         require(not chosen, key, name, "soup=greedy chooses by this suite's questions; report on another one")
-        if name not in known:
+        if name in known:
+            clash = f"suite.benchmarks.{name}"
+            require(
+                name not in config.suite.published, clash, name, "the data have a suite of this name; choose another"
+            )
+        elif name not in config.suite.published or key != "suite.names":
             there_are = f"the data have {', '.join(known)}"
             raise ConfigurationError(f"{key}: no suite {name!r}; {there_are}; {fix.format(name=name)}")
+
+
+def _check_benchmarks(config: Config) -> None:
+    """Check what is asked of published benchmarks and of judges that read."""
+    reads = not isinstance(config.judge, ScoreJudge)
+    require(
+        not (reads and config.landscape.models),
+        "landscape.models",
+        config.landscape.models,
+        f"judge={config.judge.name.value} compares replies and scores none; draw landscapes with a judge that does: "
+        f"judge={JudgeName.gold.value if isinstance(config.data, ZooData) else JudgeName.reward_model.value}",
+    )
+    for name in config.suite.names:
+        benchmark = config.suite.published.get(name)
+        if benchmark is None:
+            continue
+        require(
+            not isinstance(config.data, ZooData),
+            "suite.names",
+            name,
+            "the embedded world's models read only its own words; use data=files or data=ultra",
+        )
+        longest, context = benchmark.max_new_tokens, config.base.context
+        require(
+            longest is None or longest < context,
+            f"suite.benchmarks.{name}.max_new_tokens",
+            longest,
+            f"must be below base.context={context}, which holds prompt and reply",
+        )

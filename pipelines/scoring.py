@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pipelines.device import place
+from pipelines.judges import NO_SCORES
 from pipelines.work import Work
 from salsa.data.chat import decode_replies
 from salsa.data.conversation import Conversation, Prompt
@@ -176,6 +177,8 @@ def load_scorer(work: Work, role: str) -> Scorer:
     return place(Scorer(reader, unit["mean"], unit["std"], work.config["missing_end_score"]), work.execution)
 
 
-def load_judge(work: Work) -> Scorer | GoldJudge:
-    """Return the judge of a stage: the source's gold reward, or the second reward model."""
+def load_judge(work: Work) -> Scorer | GoldJudge | None:
+    """Return the judge of a stage: the source's gold reward, the second reward model, or None if none gives scores."""
+    if work.config["judge"] == NO_SCORES:
+        return None
     return GoldJudge(work.source) if work.config["judge"] == "gold" else load_scorer(work, "judge")

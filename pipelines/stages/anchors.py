@@ -138,13 +138,14 @@ def _answers(replies: Replies, prompts: list[Prompt], tokenizer: Any) -> Answers
 
 
 def _scores(
-    answers: Answers, scorer: Scorer, judge: Scorer | GoldJudge, clusters: list[str]
+    answers: Answers, scorer: Scorer, judge: Scorer | GoldJudge | None, clusters: list[str]
 ) -> dict[str, float | None]:
     """Return the mean judge and reward-model scores of replies, with standard errors, their length and their ends."""
-    rewards, judged = scorer.scores(answers), judge.scores(answers)
+    rewards = scorer.scores(answers)
+    judged = judge.scores(answers) if judge else None
     return {
-        "judge": float(np.mean(judged)),
-        "judge_se": clustered_standard_error(judged, clusters),
+        "judge": float(np.mean(judged)) if judged else None,
+        "judge_se": clustered_standard_error(judged, clusters) if judged else None,
         "reward": float(np.mean(rewards)),
         "reward_se": clustered_standard_error(rewards, clusters),
         "length": float(np.mean([len(ids) for ids in answers.reply_ids])),

@@ -24,7 +24,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         reply_ids=[ids for row in rows for ids in row["reply_ids"]],
     )
     reward = load_scorer(work, "reward").scores(answers)
-    judged = load_judge(work).scores(answers)
+    judge = load_judge(work)
+    judged = judge.scores(answers) if judge else []
     length = answers.mean_over_turns([float(len(ids)) for ids in answers.reply_ids])
     scored = [
         ScoredReply(
@@ -34,7 +35,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
             suite=work.config["suite"],
             question=_shown(work.source, prompt),
             replies=tuple(work.source.display(text) for text in answers.texts[index]),
-            judge=judged[index],
+            judge=judged[index] if judged else None,
             reward=reward[index],
             length=length[index],
             ended=all(answers.ends[index]),
@@ -45,12 +46,15 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     metrics = {
         "prompts": len(scored),
         "too_long": work.inputs["responses"].metrics["too_long"],
-        "judge": sum(judged) / len(judged),
         "reward": sum(reward) / len(reward),
         "length": sum(length) / len(length),
         "unfinished": 1 - sum(reply.ended for reply in scored) / len(scored),
     }
-    return f"{len(scored)} prompts, mean judge score {metrics['judge']:.2f}, reward {metrics['reward']:.2f}", metrics
+    says = f"{len(scored)} prompts, reward {metrics['reward']:.2f}"
+    if judged:
+        metrics["judge"] = sum(judged) / len(judged)
+        says = f"{len(scored)} prompts, mean judge score {metrics['judge']:.2f}, reward {metrics['reward']:.2f}"
+    return says, metrics
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:

@@ -48,10 +48,12 @@ def _replies(work: Work, tokenizer: Any, model: Any) -> dict[str, list[Any]]:
         prompt_ids=[ids for each in answered for ids in each.prompt_ids],
         reply_ids=[ids for each in answered for ids in each.reply_ids],
     )
+    judge = load_judge(work)
+    assert judge is not None  # the schema refuses a landscape whose judge gives no scores
     return {
         "clusters": [prompt.cluster or prompt.id for prompt in prompts],
         "reward": load_scorer(work, "reward").scores(answers),
-        "judge": load_judge(work).scores(answers),
+        "judge": judge.scores(answers),
         "length": answers.mean_over_turns([float(len(ids)) for ids in answers.reply_ids]),
         "ended": [all(each.ended) for each in answered],
     }

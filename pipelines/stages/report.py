@@ -1,10 +1,12 @@
 """Stage `report`: the experiment's tables, figures, samples and page, and `experiment.json` for programs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from pipelines.judgments import COUNTS, gather
 from pipelines.stages.anchors import ANCHORS
 from pipelines.stages.judge import SCORES
 from pipelines.stages.soup import SELECTION, told
@@ -31,6 +33,8 @@ JUDGES = {
     "gold": ("gold reward", "points"),
     "reward_model": ("second reward model's score", "normalised"),
 }
+READS = "points of 10"
+"""The unit of scores of a judge that reads replies."""
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -41,10 +45,15 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         for row in config["rows"]
     ]
     opponents = [row.name for row in rows if row.role == "opponent"] + [rows[0].name]
+    evidence = _evidence(work)
+    if _reads(config):
+        judged = gather(work, opponents)
+        evidence = replace(evidence, judgments=judged.found, judging=judged.judging)
+        opponents = list(judged.opponents)
     experiment = assemble(
         _heading(work),
         rows,
-        _evidence(work),
+        evidence,
         suites=config["suites"],
         opponents=opponents,
         anchors=list(ANCHOR_NAMES.values()),
@@ -64,8 +73,23 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     drawings = {path.stem: path.read_text(encoding="utf-8") for path in drawn if path.suffix == ".svg"}
     (work.folder / "page.html").write_text(page.html(experiment, drawings), encoding="utf-8")
     _send(work, experiment, drawn)
-    means = {f"judge/{row['name']}": row["pooled"]["judge"]["value"] for row in experiment["rows"] if row["pooled"]}
-    return f"{len(rows)} models on {len(config['suites'])} suites", means
+    return f"{len(rows)} models on {len(config['suites'])} suites", _metrics(experiment)
+
+
+def _reads(config: Mapping[str, Any]) -> bool:
+    """Return whether the judge reads replies; one that scores them has a margin for ties."""
+    return config["tie_margin"] is None
+
+
+def _metrics(experiment: dict[str, Any]) -> dict[str, Any]:
+    pooled = {row["name"]: row["pooled"] for row in experiment["rows"] if row["pooled"]}
+    found = {f"judge/{name}": own["judge"]["value"] for name, own in pooled.items() if own["judge"]}
+    judging = experiment.get("judging")
+    if judging is not None:
+        for name, own in pooled.items():
+            found |= {f"win_rate/{name} against {other}": rate["value"] for other, rate in own["win_rate"].items()}
+        found |= {name: judging[name] for name in (*COUNTS, "price")}
+    return found
 
 
 def _send(work: Work, experiment: dict[str, Any], drawn: Any) -> None:
@@ -80,7 +104,7 @@ def _send(work: Work, experiment: dict[str, Any], drawn: Any) -> None:
 
 def _heading(work: Work) -> Heading:
     config = work.config
-    judge, unit = JUDGES[config["judge"]]
+    judge, unit = (config["judge"], READS) if _reads(config) else JUDGES[config["judge"]]
     soup = f"alpha {config['alpha']:g}" if "alpha" in config else config["soup"]
     title = f"SALSA against PPO: {config['model']}, {config['scale']}, {soup}"
     return Heading(
@@ -101,8 +125,10 @@ def _evidence(work: Work) -> Evidence:
         name, key = row["name"], row["key"]
         judged = {suite: inputs[f"{key}:judge:{suite}"] for suite in config["suites"]}
         scores[name] = {suite: read(artifact.file(SCORES)) for suite, artifact in judged.items()}
+        # A judge that reads has verdicts of its own: here the reward model alone has scored.
+        scorer = "reward" if _reads(config) else "judge"
         fingerprints[name] = {
-            suite: {"judge": artifact.fingerprint, "respond": artifact.manifest["inputs"]["responses"]}
+            suite: {scorer: artifact.fingerprint, "respond": artifact.manifest["inputs"]["responses"]}
             for suite, artifact in judged.items()
         }
         anchors = inputs[f"{key}:anchors"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from salsa.evaluation.resampling import drawn_counts
+from salsa.evaluation.resampling import Numbers, drawn_counts, percentiles
 from salsa.evaluation.scores import ScoredReply
 
 ROUNDS = 1000
@@ -66,13 +66,16 @@ def cluster_bootstrap_means(
     rng: np.random.Generator,
     rounds: int = ROUNDS,
     level: float = LEVEL,
+    *,
+    gaps: bool = False,
 ) -> list[Estimate]:
     """Return an estimate for each column of `table` [n, columns], all from the same resamples of the clusters.
 
-    One set of resamples serves every metric of a suite: it is faster, and the metrics' intervals are comparable.
+    One set of resamples serves every metric of a suite: it is faster, and the metrics' intervals are comparable. With
+    `gaps` NaN stands for what is not there, as in `mean_of_suites`.
     """
     columns = np.asarray(table, dtype=np.float64)
-    return mean_of_suites([columns], [clusters], rng, rounds, level)
+    return mean_of_suites([columns], [clusters], rng, rounds, level, gaps=gaps)
 
 
 def mean_of_suites(
@@ -81,39 +84,38 @@ def mean_of_suites(
     rng: np.random.Generator,
     rounds: int = ROUNDS,
     level: float = LEVEL,
+    *,
+    gaps: bool = False,
 ) -> list[Estimate]:
     """Return, for each column, the unweighted mean over suites of the suites' means, with a clustered interval.
 
     `tables` holds one [prompts, columns] array a suite. A cluster that occurs in several suites is drawn or left
-    out in all of them together. Resamples in which some suite has no prompt at all are passed over. There is no
-    interval where a suite has fewer than two clusters.
+    out in all of them together. Resamples in which some suite has nothing of a column are passed over for that
+    column. There is no interval where a suite has fewer than two clusters. With `gaps` NaN stands for what is not
+    there: a mean is then that of the others, and counts them alone. Raises ValueError for a column without any value
+    in some suite, and for numbers that are not finite.
     """
-    _check_tables(tables, clusters)
+    _check_tables(tables, clusters, gaps)
     _, codes = np.unique(np.concatenate([np.asarray(names, dtype=str) for names in clusters]), return_inverse=True)
-    groups, width = int(codes.max()) + 1, tables[0].shape[1]
-    sums: list[NDArray[np.float64]] = []
-    sizes: list[NDArray[np.float64]] = []
-    start, fewest = 0, groups
-    for table in tables:
-        own = codes[start : start + len(table)]
-        start += len(table)
-        sizes.append(np.bincount(own, minlength=groups).astype(np.float64))
-        sums.append(np.stack([np.bincount(own, weights=column, minlength=groups) for column in table.T], axis=1))
-        fewest = min(fewest, int(np.count_nonzero(sizes[-1])))
+    groups = int(codes.max()) + 1
+    ends = np.cumsum([len(table) for table in tables])
+    held = [_of_clusters(table, own, groups) for table, own in zip(tables, np.split(codes, ends[:-1]), strict=True)]
     # Column by column, so that a value does not depend, in its last bit, on which other columns there are.
-    values = [float(np.mean([np.ascontiguousarray(table[:, k]).mean() for table in tables])) for k in range(width)]
-    count = sum(len(table) for table in tables)
-    if fewest < 2:
-        return [Estimate(value, None, None, count) for value in values]
-    means = _resampled_means(sums, sizes, rng, rounds)
-    tail = (1 - level) / 2
-    lows, highs = np.quantile(means, [tail, 1 - tail], axis=0)
+    means = [[column[~np.isnan(column)].mean() for column in table.T] for table in tables]
+    values = [float(np.mean(of_column)) for of_column in zip(*means, strict=True)]
+    counts = np.sum([sizes.sum(axis=0) for _, sizes in held], axis=0)
+    enough = np.min([np.count_nonzero(sizes, axis=0) for _, sizes in held], axis=0) > 1
+    lows = highs = np.full(len(values), np.nan)
+    if enough.any():
+        lows, highs = percentiles(_resampled_means(held, rng, rounds), level)
+    known = enough & ~np.isnan(lows)
     return [
-        Estimate(value, float(low), float(high), count) for value, low, high in zip(values, lows, highs, strict=True)
+        Estimate(value, float(low) if ends else None, float(high) if ends else None, int(count))
+        for value, low, high, count, ends in zip(values, lows, highs, counts, known, strict=True)
     ]
 
 
-def _check_tables(tables: Sequence[NDArray[np.float64]], clusters: Sequence[Sequence[str]]) -> None:
+def _check_tables(tables: Sequence[Numbers], clusters: Sequence[Sequence[str]], gaps: bool = False) -> None:
     if not tables:
         raise ValueError("no suites: a mean needs at least one")
     for table, names in zip(tables, clusters, strict=True):
@@ -121,19 +123,33 @@ def _check_tables(tables: Sequence[NDArray[np.float64]], clusters: Sequence[Sequ
             raise ValueError(f"a mean needs at least one value, found an array of shape {table.shape}")
         if len(table) != len(names):
             raise ValueError(f"{len(table)} values, but {len(names)} clusters: each value needs its cluster")
-        if not np.isfinite(table).all():
-            raise ValueError(f"value {int(np.argwhere(~np.isfinite(table))[0][0])} is not a finite number")
+        wrong = np.isinf(table) if gaps else ~np.isfinite(table)
+        if wrong.any():
+            raise ValueError(f"value {int(np.argwhere(wrong)[0][0])} is not a finite number")
+        empty = np.isnan(table).all(axis=0)
+        if empty.any():
+            raise ValueError(f"column {int(np.argmax(empty))} has no value: leave it out to show it as missing")
 
 
-def _resampled_means(
-    sums: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.float64]], rng: np.random.Generator, rounds: int
-) -> NDArray[np.float64]:
-    """Return [rounds, columns]: the mean over suites of sum / size, with clusters drawn with replacement."""
+def _of_clusters(table: Numbers, codes: NDArray[np.int64], groups: int) -> tuple[Numbers, Numbers]:
+    """Return the sums and the numbers of what is there of each column of one suite, [clusters, columns]."""
+    present = ~np.isnan(table)
+    sums = [np.bincount(codes, weights=column, minlength=groups) for column in np.where(present, table, 0.0).T]
+    sizes = [np.bincount(codes[there], minlength=groups) for there in present.T]
+    return np.stack(sums, axis=1), np.stack(sizes, axis=1).astype(np.float64)
+
+
+def _resampled_means(held: Sequence[tuple[Numbers, Numbers]], rng: np.random.Generator, rounds: int) -> Numbers:
+    """Return [rounds, columns]: the mean over suites of sum / size, with clusters drawn with replacement.
+
+    It is NaN where nothing of a column was drawn in some suite.
+    """
     blocks = []
-    for counts in drawn_counts(len(sizes[0]), rounds, rng):
-        drawn = [counts @ size for size in sizes]
-        usable = np.all([size > 0 for size in drawn], axis=0)
-        means = [(counts @ total)[usable] / size[usable, None] for total, size in zip(sums, drawn, strict=True)]
+    for counts in drawn_counts(len(held[0][0]), rounds, rng):
+        means = []
+        for sums, sizes in held:
+            drawn = counts @ sizes
+            means.append((counts @ sums) / np.where(drawn > 0, drawn, np.nan))
         blocks.append(np.mean(means, axis=0))
     return np.concatenate(blocks)
 
@@ -184,9 +200,13 @@ def _judge_scores(scores: Sequence[ScoredReply], side: str) -> dict[str, float]:
 
 
 def as_win_rate(estimate: Estimate, results: NDArray[np.float64]) -> WinRate:
-    """Return an estimate of the mean of `results` (1 win, 0.5 tie, 0 loss) together with their counts."""
-    wins, losses = int(np.sum(results > 0.5)), int(np.sum(results < 0.5))
-    return WinRate(estimate.value, estimate.low, estimate.high, wins, len(results) - wins - losses, losses)
+    """Return an estimate of the mean of `results` together with their counts; NaN (no verdict) is not counted.
+
+    Of a result, the share of a prompt's games that was won, more than one half is a win and one half a tie.
+    """
+    there = results[~np.isnan(results)]
+    wins, losses = int(np.sum(there > 0.5)), int(np.sum(there < 0.5))
+    return WinRate(estimate.value, estimate.low, estimate.high, wins, len(there) - wins - losses, losses)
 
 
 def t_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
+from salsa.report import judging
 from salsa.report.grid import MISSING, Cell, Column, Grid, mark_best, measured, to_markdown
 from salsa.report.schema import METRICS, POOLED, Metric, flatten
 from salsa.report.tables import CSV_HEADER, named, suite_cell, tidy, win_cell
@@ -25,7 +26,7 @@ def combine(experiments: Sequence[Mapping[str, Any]]) -> Grid:
     """
     if not experiments:
         raise ValueError("no experiments to combine: give at least one experiment.json")
-    suites = _union(experiments, "suites")
+    suites = list(dict.fromkeys(suite for experiment in experiments for suite in judging.scored(experiment)))
     opponents = _union(experiments, "opponents")
     anchors = _union(experiments, "anchors")[:1]
     pooled = [POOLED] if len(suites) > 1 else []
@@ -136,9 +137,8 @@ def _judges(experiments: Sequence[Mapping[str, Any]]) -> str:
 
 def _caption(experiments: Sequence[Mapping[str, Any]]) -> str:
     levels = " / ".join(f"{level:.0%}" for level in dict.fromkeys(experiment["level"] for experiment in experiments))
-    margins = " / ".join(f"{margin:g}" for margin in dict.fromkeys(e["judge"]["tie_margin"] for e in experiments))
     return (
         f"With {levels} intervals (questions resampled by cluster); bold: best of the column in its experiment. "
-        f"Win rate over all suites of an experiment: win + tie / 2; scores within {margins} are a tie. "
+        f"Win rate over all suites of an experiment: win + tie / 2; {judging.ties(experiments)}. "
         "KL: nats a reply, estimator k1."
     )

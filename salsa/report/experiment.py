@@ -7,30 +7,30 @@ from typing import Any
 
 import numpy as np
 
-from salsa.evaluation.scores import ScoredReply
+from salsa.evaluation.judgments import Judgment
 from salsa.evaluation.statistics import (
     LEVEL,
     ROUNDS,
     Estimate,
     as_win_rate,
-    cluster_bootstrap_means,
     mean_of_suites,
-    outcomes,
 )
 from salsa.report import samples
+from salsa.report.outcomes import ByScores, ByVerdicts, Suites
 from salsa.report.schema import POOLED, ROLES, SCHEMA, finite
 
 MORE_REPLICATES = "python run.py -m replicate=0,1,2,3,4,5,6,7"
 
-Suites = Mapping[str, Sequence[ScoredReply]]
-
 
 @dataclass(frozen=True)
 class Judge:
-    """Who decides: the judge's name, the margin within which two scores are a tie, and the unit of a score."""
+    """Who decides: the judge's name, the margin within which two scores are a tie, and the unit of a score.
+
+    A judge that reads replies says itself what is a tie, and has no margin.
+    """
 
     name: str
-    tie_margin: float
+    tie_margin: float | None
     unit: str = "points"
 
 
@@ -106,6 +106,9 @@ class Evidence:
     them, `kl[row][anchor]` and `tax[row]` are estimates, `curves[row]` measurements over PPO steps on fixed prompts,
     `training[row]` the logged metrics of each PPO step. `judge_model` is the judge where that is a second reward
     model. `left_out[suite]` says of how many `prompts` how many are `too_long` for the models' context.
+
+    `judgments` are what a judge that reads replies said; with them (an empty list too) the judge scores of `scores`
+    count for nothing. `judging` is what is told of asking it: see `salsa.report.judging`.
     """
 
     scores: Mapping[str, Suites]
@@ -117,6 +120,8 @@ class Evidence:
     reward_model: RewardModelReport | None = None
     judge_model: RewardModelReport | None = None
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    judgments: Sequence[Judgment] | None = None
+    judging: Mapping[str, Any] = field(default_factory=dict)
 
 
 def assemble(
@@ -139,24 +144,22 @@ def assemble(
     ValueError naming what is unknown, twice there, or answered on other prompts.
     """
     _check_names(rows, evidence, suites, opponents, anchors)
-    base = int(rng.integers(2**63))
+    if evidence.judgments is None:
+        found: ByScores | ByVerdicts = ByScores(evidence.scores, heading.judge.tie_margin, suites)
+    else:
+        found = ByVerdicts(evidence.scores, evidence.judgments, {row.name: row.fingerprint for row in rows})
+    resampling = _Resampling(int(rng.integers(2**63)), rounds, level, found.gaps)
     described = []
     for row in rows:
         scores = evidence.scores.get(row.name, {})
-        against = {name: evidence.scores.get(name, {}) for name in opponents if name != row.name}
-        prepared = {
-            suite: _table(row.name, suite, scores, against, heading.judge) for suite in suites if suite in scores
-        }
+        against = [name for name in opponents if name != row.name]
+        prepared = {suite: _table(row.name, suite, found, against) for suite in suites if suite in scores}
         entry: dict[str, Any] = {**asdict(row), "suites": {}}
         for suite, table in prepared.items():
-            entry["suites"][suite] = {
-                **_estimates([table], _stream(base, suite), rounds, level),
-                "fingerprints": dict(evidence.fingerprints.get(row.name, {}).get(suite, {})),
-            }
-        # With one suite the mean over suites is that suite: the same stream gives the same interval.
-        pooled = _stream(base, suites[0] if len(suites) == 1 else "")
+            prints = {**evidence.fingerprints.get(row.name, {}).get(suite, {}), **found.fingerprints(row.name, suite)}
+            entry["suites"][suite] = {**_estimates({suite: table}, resampling), "fingerprints": prints}
         complete = bool(prepared) and len(prepared) == len(suites)
-        entry["pooled"] = _estimates(list(prepared.values()), pooled, rounds, level) if complete else None
+        entry["pooled"] = _pooled(prepared, found, resampling) if complete else None
         entry["kl"] = {anchor: asdict(estimate) for anchor, estimate in evidence.kl.get(row.name, {}).items()}
         entry["tax"] = asdict(evidence.tax[row.name]) if row.name in evidence.tax else None
         described.append(entry)
@@ -179,8 +182,12 @@ def assemble(
         "rows": described,
         "curves": evidence.curves,
         "training": evidence.training,
-        "samples": samples.choose([row.name for row in rows], suites, evidence.scores, sample_count),
+        "samples": samples.choose([row.name for row in rows], suites, found.replies, sample_count),
     }
+    if evidence.judgments is not None:
+        parts = {"scored": found.scored, "compared": found.compared}
+        own = {name: [suite for suite in suites if suite in part] for name, part in parts.items()}
+        experiment["judging"] = {**evidence.judging, **own}
     experiment, warnings = finite(experiment)
     return {**experiment, "warnings": warnings}
 
@@ -226,6 +233,7 @@ def _check_names(
         unknown = [suite for suite in scores if suite not in suites]
         if unknown:
             raise ValueError(f"row {row!r} has suite {unknown[0]!r}; the suites are {', '.join(suites)}")
+    _check_judgments(evidence.judgments or (), names, suites)
     for row, estimates in evidence.kl.items():
         unknown = [anchor for anchor in estimates if anchor not in anchors]
         if unknown:
@@ -233,6 +241,20 @@ def _check_names(
 
 
 _BY_ROW = ("scores", "fingerprints", "kl", "tax", "curves", "training")
+
+
+def _check_judgments(judgments: Sequence[Judgment], names: Sequence[str], suites: Sequence[str]) -> None:
+    seen = set()
+    for each in judgments:
+        told = f"the judgment of {each.row!r} on {each.suite!r}"
+        unknown = [name for name in (each.row, each.opponent) if name is not None and name not in names]
+        if unknown:
+            raise ValueError(f"{told} names {unknown[0]!r}, which is no row; the rows are {', '.join(names)}")
+        if each.suite not in suites:
+            raise ValueError(f"{told}: there is no such suite; the suites are {', '.join(suites)}")
+        if (each.row, each.suite, each.against) in seen:
+            raise ValueError(f"{told}{f' against {each.against!r}' if each.against else ''} is there twice")
+        seen.add((each.row, each.suite, each.against))
 
 
 @dataclass(frozen=True)
@@ -244,51 +266,77 @@ class _Table:
     clusters: Sequence[str]
 
 
-def _table(row: str, suite: str, own: Suites, against: Mapping[str, Suites], judge: Judge) -> _Table:
-    scored = own[suite]
-    if not scored:
+def _table(row: str, suite: str, found: ByScores | ByVerdicts, opponents: Sequence[str]) -> _Table:
+    replies = found.replies[row][suite]
+    if not replies:
         raise ValueError(f"row {row!r} has no replies to suite {suite!r}; leave the suite out to show it as missing")
     columns = {
-        "reward": np.array([reply.reward for reply in scored]),
-        "length": np.array([reply.length for reply in scored]),
-        "unfinished": np.array([float(not reply.ended) for reply in scored]),
+        "reward": np.array([reply.reward for reply in replies]),
+        "length": np.array([reply.length for reply in replies]),
+        "unfinished": np.array([float(not reply.ended) for reply in replies]),
     }
-    won = {}
-    if any(reply.judge is not None for reply in scored):
-        unjudged = next((reply.prompt_id for reply in scored if reply.judge is None), None)
-        if unjudged is not None:
-            raise ValueError(f"row {row!r}, suite {suite!r}: prompt {unjudged!r} has no judge score, others have")
-        columns["judge"] = np.array([reply.judge for reply in scored], dtype=np.float64)
-        for name, suites in against.items():
-            if suite not in suites or all(reply.judge is None for reply in suites[suite]):
-                continue
-            try:
-                won[name] = outcomes(scored, suites[suite], judge.tie_margin)
-            except ValueError as error:
-                raise ValueError(f"{row!r} against {name!r} on suite {suite!r}: {error}") from error
-    return _Table(columns, won, [reply.cluster for reply in scored])
+    scores = found.scores(row, suite)
+    if scores is not None:
+        columns["judge"] = scores
+    won = {name: results for name in opponents if (results := found.won(row, suite, name)) is not None}
+    return _Table(columns, won, [reply.cluster for reply in replies])
 
 
-def _estimates(tables: Sequence[_Table], rng: np.random.Generator, rounds: int, level: float) -> dict[str, Any]:
-    """Return the estimates of one suite (one table) or of the mean over suites; what a suite lacks is None."""
-    names = [name for name in ("judge", "reward", "length", "unfinished") if all(name in t.columns for t in tables)]
-    opponents = [name for name in tables[0].won if all(name in table.won for table in tables)]
-    stacked = [
-        np.stack([*(table.columns[name] for name in names), *(table.won[name] for name in opponents)], axis=1)
-        for table in tables
-    ]
-    clusters = [table.clusters for table in tables]
-    if len(tables) == 1:
-        estimates = cluster_bootstrap_means(stacked[0], clusters[0], rng, rounds, level)
-    else:
-        estimates = mean_of_suites(stacked, clusters, rng, rounds, level)
+@dataclass(frozen=True)
+class _Resampling:
+    """How intervals are made: the base of the random streams, rounds, level, and whether prompts may be missing."""
+
+    base: int
+    rounds: int
+    level: float
+    gaps: bool
+
+
+_COLUMNS = ("judge", "reward", "length", "unfinished")
+
+
+def _pooled(tables: Mapping[str, _Table], found: ByScores | ByVerdicts, resampling: _Resampling) -> dict[str, Any]:
+    """Return the means over suites; of scores and win rates over those suites that the judge was asked about."""
     result: dict[str, Any] = {"judge": None}
+    parts = {"judge": found.scored, "win_rate": found.compared}
+    parts |= dict.fromkeys(("reward", "length", "unfinished"), tuple(tables))
+    for suites in dict.fromkeys(tuple(suite for suite in tables if suite in chosen) for chosen in parts.values()):
+        own = [name for name, chosen in parts.items() if set(chosen) & set(tables) == set(suites)]
+        if suites:
+            result |= _estimates({suite: tables[suite] for suite in suites}, resampling, own)
+    return {name: result.get(name) for name in _COLUMNS} | {"win_rate": result.get("win_rate", {})}
+
+
+def _estimates(
+    tables: Mapping[str, _Table], resampling: _Resampling, wanted: Sequence[str] = (*_COLUMNS, "win_rate")
+) -> dict[str, Any]:
+    """Return the estimates of one suite (one table) or of the mean over suites; what a suite lacks is None."""
+    given = list(tables.values())
+    names = [name for name in _COLUMNS if name in wanted and all(name in table.columns for table in given)]
+    rates = given[0].won if "win_rate" in wanted else {}
+    opponents = [name for name in rates if all(name in table.won for table in given)]
+    result: dict[str, Any] = {"judge": None} if "judge" in wanted else {}
+    columns = [[*(table.columns[name] for name in names), *(table.won[name] for name in opponents)] for table in given]
+    estimates = _means(tables, columns, resampling)
     result |= {name: asdict(estimate) for name, estimate in zip(names, estimates, strict=False)}
-    result["win_rate"] = {
-        name: asdict(as_win_rate(estimate, np.concatenate([table.won[name] for table in tables])))
-        for name, estimate in zip(opponents, estimates[len(names) :], strict=True)
-    }
+    if "win_rate" in wanted:
+        result["win_rate"] = {
+            name: asdict(as_win_rate(estimate, np.concatenate([table.won[name] for table in given])))
+            for name, estimate in zip(opponents, estimates[len(names) :], strict=True)
+        }
     return result
+
+
+def _means(
+    tables: Mapping[str, _Table], columns: Sequence[Sequence[np.ndarray]], resampling: _Resampling
+) -> list[Estimate]:
+    if not columns[0]:
+        return []
+    stacked = [np.stack(own, axis=1) for own in columns]
+    clusters = [table.clusters for table in tables.values()]
+    # With one suite the mean over suites is that suite: the same stream gives the same interval.
+    rng = _stream(resampling.base, next(iter(tables)) if len(tables) == 1 else "")
+    return mean_of_suites(stacked, clusters, rng, resampling.rounds, resampling.level, gaps=resampling.gaps)
 
 
 def _stream(base: int, suite: str) -> np.random.Generator:

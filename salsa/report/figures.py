@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from salsa.report.judging import scored
+
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow and black are left out, because
 # they vanish on a white or a dark page.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -159,7 +161,7 @@ def _line(axis: Any, index: int, name: str, points: Sequence[tuple[int, float | 
 
 def scores(experiment: Mapping[str, Any]) -> Figure | None:
     """Return the judge's score of every model on every suite, a dot with its interval; None without judge scores."""
-    rows, suites = experiment["rows"], experiment["suites"]
+    rows, suites = experiment["rows"], scored(experiment)
     found = {
         suite: [(index, row["suites"].get(suite, {}).get("judge")) for index, row in enumerate(rows)]
         for suite in suites

@@ -44,7 +44,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Grid:
-    """A titled table: the first `keys` columns name a row; a line is drawn after the rows numbered in `sections`."""
+    """A titled table: the first `keys` columns name a row; a line is drawn after the rows numbered in `sections`.
+
+    `notes` stand under the caption, each on a line of its own.
+    """
 
     title: str
     caption: str
@@ -52,6 +55,7 @@ class Grid:
     rows: Sequence[Sequence[Cell]]
     sections: frozenset[int] = frozenset()
     keys: int = 1
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -132,6 +136,8 @@ def to_markdown(grid: Grid) -> str:
         lines.append(f"| {' | '.join(_markdown_cell(cell) for cell in row)} |")
     if grid.caption:
         lines += ["", escape(caption(grid, half_widths=False, coloured=False))]
+    for note in grid.notes:
+        lines += ["", escape(note)]
     return "\n".join(lines) + "\n"
 
 
@@ -158,6 +164,7 @@ def to_html(grid: Grid) -> str:
     below = caption(grid, half_widths=False, coloured=True)
     if below:
         parts.append(f'<p class="caption">{html.escape(below)}</p>')
+    parts += [f"<p>{html.escape(note)}</p>" for note in grid.notes]
     return "".join([*parts, "</section>"])
 
 

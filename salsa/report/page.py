@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from salsa.report import figures, samples, tables
+from salsa.report import figures, judging, samples, tables
 from salsa.report.grid import to_html
 from salsa.report.markup import shorten
 
@@ -71,6 +71,8 @@ def html(experiment: Mapping[str, Any], drawings: Mapping[str, str] | None = Non
         heading = escape(_TITLES.get(name, name))
         parts.append(f"<section><h2>{heading}</h2><figure>{inline(svg, name, heading)}</figure></section>")
     parts += [to_html(grid) for grid in others]
+    for name, line in judging.lines(experiment):
+        parts.append(f"<section><h2>Judging</h2><p>{escape(name)}: {escape(line)}</p></section>")
     parts.append("<section><h2>Reward model</h2>")
     parts += [f"<p>{name}: {escape(line)}</p>" for name, line in tables.reward_model_lines(experiment)]
     parts.append("</section>")
@@ -115,7 +117,8 @@ def _samples(experiment: Mapping[str, Any]) -> str:
             parts.append(f'<p class="question">{escape(question)}</p>')
         parts.append('<div class="wide"><table><tbody>')
         for row in experiment["rows"]:
-            text, score = (escape(part) for part in samples.shown(sample["replies"].get(row["name"])))
+            shown = samples.shown(sample["replies"].get(row["name"]), samples.no_score(experiment, sample["suite"]))
+            text, score = (escape(part) for part in shown)
             parts.append(f'<tr><th scope="row">{escape(row["name"])}</th><td>{score}</td><td>{text}</td></tr>')
         parts.append("</tbody></table></div></details>")
     return "".join([*parts, "</section>"])

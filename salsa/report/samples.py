@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from salsa.evaluation.scores import ScoredReply
+from salsa.report.judging import scored
 from salsa.report.markup import escape, quote, shorten, visible
 
 MISSING = "missing"
@@ -56,11 +57,10 @@ def in_turns(texts: Sequence[str]) -> str:
 
 def markdown(experiment: Mapping[str, Any]) -> str:
     """Return the samples as Markdown: a heading a prompt, under it one line a model with its judge score."""
-    judge = experiment["judge"]
     parts = [
         f"# Sample replies: {escape(experiment['title'])}",
         f"{len(experiment['samples'])} prompts, evenly spaced in each suite and chosen without looking at the replies. "
-        f"Score: {escape(judge['name'])} ({escape(judge['unit'])}). A reply marked ✂ was cut at the length limit.",
+        f"{_scores(experiment)} A reply marked ✂ was cut at the length limit.",
     ]
     for number, sample in enumerate(experiment["samples"], start=1):
         lines = [
@@ -70,8 +70,9 @@ def markdown(experiment: Mapping[str, Any]) -> str:
             "| model | score | reply |",
             "|---|---:|---|",
         ]
+        none = no_score(experiment, sample["suite"])
         for row in experiment["rows"]:
-            text, score = shown(sample["replies"].get(row["name"]))
+            text, score = shown(sample["replies"].get(row["name"]), none)
             lines.append(f"| {escape(row['name'])} | {score} | {escape(text)} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -82,12 +83,24 @@ def asked(sample: Mapping[str, Any]) -> str:
     return shorten(visible(sample["question"].strip()), QUESTION_CHARACTERS)
 
 
-def shown(reply: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Return a reply's text (marked where it was cut) and its score as a reader sees them."""
+def _scores(experiment: Mapping[str, Any]) -> str:
+    judge = experiment["judge"]
+    if not scored(experiment):
+        return f"There are no scores: {escape(judge['name'])} compares replies."
+    return f"Score: {escape(judge['name'])} ({escape(judge['unit'])})."
+
+
+def no_score(experiment: Mapping[str, Any], suite: str) -> str:
+    """Return what stands for a score that is not there: on some suites the judge gave none, and none is missing."""
+    return MISSING if suite in scored(experiment) else "–"
+
+
+def shown(reply: Mapping[str, Any] | None, none: str = MISSING) -> tuple[str, str]:
+    """Return a reply's text (marked where it was cut) and its score (`none` without one) as a reader sees them."""
     if reply is None:
         return MISSING, MISSING
     text = shorten(visible(reply["text"].strip()), REPLY_CHARACTERS) or "(empty)"
-    score = MISSING if reply["judge"] is None else f"{reply['judge']:.2f}"
+    score = none if reply["judge"] is None else f"{reply['judge']:.2f}"
     return text if reply.get("ended", True) else f"{text} ✂", score
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.text import Text
 
+from salsa.report import judging
 from salsa.report.divergences import along_training
 from salsa.report.grid import BLANK, MISSING, Cell, Column, Grid, mark_best, measured, to_markdown
 from salsa.report.markup import escape
@@ -16,6 +17,7 @@ from salsa.report.schema import METRICS, POOLED, Metric, flatten
 from salsa.report.terminal import TerminalTable
 
 Row = Mapping[str, Any]
+_MEAN_SCORE = "Score: mean over questions of the mean over their turns. "
 _BEFORE_RL = ("ingredient", "soup")
 _NORMALISED = (
     " Normalised: SFT1's finished replies have mean 0 and standard deviation 1; a reply without end gets the score "
@@ -25,9 +27,12 @@ _NORMALISED = (
 
 def grids(experiment: Mapping[str, Any]) -> list[Grid]:
     """Return the tables of an experiment, the main one first."""
-    found = [main(experiment), *win_rates(experiment), replies(experiment), divergence(experiment)]
+    found = [*win_rates(experiment), *judging.grids(experiment), replies(experiment), divergence(experiment)]
     moved = along_training(experiment)
-    return found if moved is None else [*found, moved]
+    found += [] if moved is None else [moved]
+    # A judge that was asked about models from outside alone has said nothing that the main table could show.
+    shows = experiment["opponents"] or judging.scored(experiment)
+    return [main(experiment), *found] if shows else found
 
 
 def show(experiment: Mapping[str, Any], console: Console | None = None) -> None:
@@ -43,7 +48,7 @@ def terminal(experiment: Mapping[str, Any]) -> Group:
     parts: list[Any] = [heading, Text("")]
     for grid in grids(experiment):
         parts.append(TerminalTable(grid))
-    for name, line in reward_model_lines(experiment):
+    for name, line in [*judging.lines(experiment), *reward_model_lines(experiment)]:
         parts.append(Text.assemble((f"{name}: ", "bold"), line))
     parts.append(Text(experiment["note"], "yellow"))
     parts += [Text(f"Warning: {warning}", "red") for warning in experiment["warnings"]]
@@ -53,29 +58,41 @@ def terminal(experiment: Mapping[str, Any]) -> Group:
 def main(experiment: Mapping[str, Any]) -> Grid:
     """Return the main table: the judge's score of every model on every suite, and its win rates over all suites."""
     judge = experiment["judge"]
-    metric = METRICS["judge"]
     group = f"{judge['name']}, {judge['unit']}"
     columns = [Column("model", left=True)]
     metrics: list[Metric | None] = [None]
-    for suite in [*experiment["suites"], *_pooled(experiment)]:
+    scored = judging.scored(experiment)
+    suites = [*scored, *([POOLED] if len(scored) > 1 else [])]
+    for suite in suites:
         columns.append(Column(suite, group))
-        metrics.append(metric)
+        metrics.append(METRICS["judge"])
+    whole = judging.compared(experiment) == list(experiment["suites"])
+    over = "all suites" if whole else ", ".join(judging.compared(experiment))
     for opponent in experiment["opponents"]:
-        columns.append(Column(f"vs {opponent}", "win rate, all suites, %"))
+        columns.append(Column(f"vs {opponent}", f"win rate, {over}, %"))
         metrics.append(METRICS["win_rate"])
     rows = []
     for row in experiment["rows"]:
         cells = [named(row)]
-        cells += [suite_cell(row, suite, "judge") for suite in [*experiment["suites"], *_pooled(experiment)]]
+        cells += [suite_cell(row, suite, "judge") for suite in suites]
         cells += [win_cell(row, _pooled_name(experiment), opponent) for opponent in experiment["opponents"]]
         rows.append(cells)
     caption = (
         f"With {experiment['level']:.0%} intervals (questions resampled by cluster); bold: best of the column. "
-        f"Win rate: win + tie / 2; scores within {judge['tie_margin']:g} are a tie."
+        f"{_MEAN_SCORE if judging.reads(experiment) and scored else ''}"
+        f"Win rate: win + tie / 2; {judging.ties([experiment])}."
         f"{_NORMALISED if _judge_is_normalised(experiment) else ''}{_left_out(experiment)}"
     )
-    title = f"{judge['name'].capitalize()} of each model on each suite, and its win rates"
-    return Grid(title, caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
+    return Grid(_title(experiment), caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
+
+
+def _title(experiment: Mapping[str, Any]) -> str:
+    name = experiment["judge"]["name"]
+    if not judging.reads(experiment):
+        return f"{name.capitalize()} of each model on each suite, and its win rates"
+    said = {"Scores": judging.scored(experiment), "win rates": experiment["opponents"]}
+    text = " and ".join(what for what, there in said.items() if there)
+    return f"{text[0].upper()}{text[1:]} of each model, judged by {name}"
 
 
 def _judge_is_normalised(experiment: Mapping[str, Any]) -> bool:
@@ -91,7 +108,7 @@ def _left_out(experiment: Mapping[str, Any]) -> str:
 
 def win_rates(experiment: Mapping[str, Any]) -> list[Grid]:
     """Return the win rates on each suite: one table where it fits a line of the terminal, else one an opponent."""
-    suites, opponents = experiment["suites"], experiment["opponents"]
+    suites, opponents = judging.compared(experiment), experiment["opponents"]
     if len(suites) < 2 or not opponents:
         return []
     groups = [opponents] if len(suites) * len(opponents) <= 8 else [[opponent] for opponent in opponents]
@@ -168,15 +185,15 @@ def has_facts(experiment: Mapping[str, Any]) -> bool:
 
 def reward_model_lines(experiment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the name and one line on the reward model and, where a second one judges, on that one too."""
-    named_lines = [("Reward model (optimised)", reward_model_line(experiment["reward_model"], experiment["judge"]))]
+    named_lines = [("Reward model (optimised)", reward_model_line(experiment["reward_model"]))]
     if experiment.get("judge_model"):
-        line = reward_model_line(experiment["judge_model"], experiment["judge"])
+        line = reward_model_line(experiment["judge_model"])
         named_lines.append(("Judge (second reward model, trained on other pairs)", line))
     return named_lines
 
 
-def reward_model_line(report: Mapping[str, Any] | None, judge: Mapping[str, Any]) -> str:
-    """Return one line on a reward model: accuracy, calibration, and correlation with the judge where that is gold."""
+def reward_model_line(report: Mapping[str, Any] | None) -> str:
+    """Return one line on a reward model: accuracy, calibration, and correlation with gold where there is gold."""
     if report is None:
         return "missing"
     accuracy = measured(report["accuracy"], Metric("accuracy", "%", 1, 100.0))
@@ -188,7 +205,7 @@ def reward_model_line(report: Mapping[str, Any] | None, judge: Mapping[str, Any]
         f"Brier score {_plain(report['brier'])}",
         "no gold score to correlate with"
         if report["correlation"] is None
-        else f"correlation with {judge['name']} {_plain(report['correlation'])}",
+        else f"correlation with gold reward {_plain(report['correlation'])}",
     ]
     return "; ".join(parts) + "."
 
@@ -215,10 +232,8 @@ def win_cell(row: Row, suite: str, opponent: str) -> Cell:
     if row["name"] == opponent:
         return BLANK
     rate = (_results(row, suite) or {}).get("win_rate", {}).get(opponent)
-    cell = measured(rate, METRICS["win_rate"], source(row, suite, "judge"))
-    if rate is None or rate["low"] is None or rate["high"] is None:
-        return cell
-    return replace(cell, tone="better" if rate["low"] > 0.5 else "worse" if rate["high"] < 0.5 else "")
+    cell = measured(rate, METRICS["win_rate"], judging.win_source(row, suite, opponent))
+    return cell if rate is None else judging.toned(cell, rate)
 
 
 def kl_cell(row: Row, anchor: str) -> Cell:
@@ -236,6 +251,8 @@ def kl_cell(row: Row, anchor: str) -> Cell:
 def source(row: Row, suite: str, metric: str) -> str:
     """Return the fingerprint behind a metric of a suite: of the judge's verdicts, or of the replies themselves."""
     prints = row["suites"].get(suite, {}).get("fingerprints", {})
+    if metric == "reward" and metric in prints:
+        return str(prints[metric])
     return prints.get("respond" if metric in ("length", "unfinished") else "judge", "")
 
 
@@ -245,10 +262,6 @@ def sections(rows: Sequence[Row]) -> frozenset[int]:
         "before" if row["role"] in _BEFORE_RL else "control" if row["role"] == "control" else "arm" for row in rows
     ]
     return frozenset(index for index in range(len(kinds) - 1) if kinds[index] != kinds[index + 1])
-
-
-def _pooled(experiment: Mapping[str, Any]) -> list[str]:
-    return [POOLED] if len(experiment["suites"]) > 1 else []
 
 
 def _pooled_name(experiment: Mapping[str, Any]) -> str:
@@ -264,6 +277,8 @@ def markdown(experiment: Mapping[str, Any]) -> str:
     parts = [f"# {escape(experiment['title'])}", f"Model: {escape(experiment['model'])}.", experiment["note"]]
     parts += [f"Warning: {escape(warning)}." for warning in experiment["warnings"]]
     parts += [to_markdown(grid).rstrip() for grid in grids(experiment)]
+    for name, line in judging.lines(experiment):
+        parts += ["## Judging", f"{escape(name)}: {escape(line)}"]
     parts.append("## Reward model")
     parts += [f"{name}: {escape(line)}" for name, line in reward_model_lines(experiment)]
     parts += [to_markdown(settings_grid(experiment)).rstrip(), to_markdown(fingerprints_grid(experiment)).rstrip()]
@@ -310,7 +325,8 @@ def tidy(experiment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             for opponent in experiment["opponents"]:
                 if opponent == row["name"]:
                     continue
-                rate, origin = found.get("win_rate", {}).get(opponent), source(row, suite, "judge")
+                rate = found.get("win_rate", {}).get(opponent)
+                origin = judging.win_source(row, suite, opponent)
                 count = None if rate is None else rate["wins"] + rate["ties"] + rate["losses"]
                 yield _record(row["name"], suite, f"win_rate_vs_{opponent}", rate, origin) | {"n": count}
                 for kind in ("wins", "ties", "losses"):

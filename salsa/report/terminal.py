@@ -29,6 +29,7 @@ class TerminalTable:
         below = caption(self.grid, half_widths=True, coloured=True)
         if below:
             yield Text(below, "dim")
+        yield from (Text(note) for note in self.grid.notes)
         yield Text("")
 
     def _blocks(self, width: int) -> list[list[int]]:

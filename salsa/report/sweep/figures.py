@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from salsa.report.figures import COLOURS, DASHES, GREY, MARKERS, STYLE, empty_figure
 from salsa.report.sweep.cells import REPEATS, Cell, is_number, row_of, shown
 from salsa.report.sweep.lines import Line, Pick, Point, mean_of_lines, of_key
+from salsa.report.sweep.quantities import scores_there
 
 MOST_LINES = 8
 """Combinations of the other keys that are told apart; of more, only their mean stands out."""
@@ -73,16 +74,17 @@ def over(cells: Sequence[Cell], key: str) -> Figure | None:
     drawn = of_key(cells, key)
     level = done[0]["level"]
     with matplotlib.rc_context(STYLE):
-        figure = empty_figure(_WIDTH, _HEIGHT)
-        axes = figure.subplots(1, 2)
         panels = _panels(done)
+        figure = empty_figure(_WIDTH * len(panels) / 2, _HEIGHT)
+        axes = figure.subplots(1, len(panels), squeeze=False).ravel()
         for axis, panel in zip(axes, panels, strict=True):
             axis.set(title=_plain(panel.title), xlabel=_plain(key), ylabel=_plain(panel.unit))
             _scale(axis, sorted({place for line in drawn for place in line.places}))
             if panel.even is not None:
                 axis.axhline(panel.even, color=GREY, linewidth=1, linestyle=DASHES[2], zorder=1)
             _draw(axis, drawn, key, panel, level, _policy(done))
-        _draw_opponent(axes[0], drawn, key, panels[0])
+        if scores_there(done):
+            _draw_opponent(axes[0], drawn, key, panels[0])
         for axis in axes:
             _mark_missing(axis, drawn)
         _legend(figure, axes[0])
@@ -97,8 +99,9 @@ def _panels(done: Sequence[Mapping[str, Any]]) -> list[Panel]:
     against = opponents.pop() if len(opponents) == 1 else "the opponent"
     name = judges[0] if len(judges) == 1 else "judge score"
     policy = _policy(done)
+    scores = Panel(f"{policy}: {name}, mean over suites", units, lambda each: _pooled(each, "policy").get("judge"))
     return [
-        Panel(f"{policy}: {name}, mean over suites", units, lambda each: _pooled(each, "policy").get("judge")),
+        *([scores] if scores_there(done) else []),
         Panel(f"{policy}: win rate against {against}", "% (win + tie / 2; 50 is even)", _win_rate, 100.0, 50.0),
     ]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from salsa.report.grid import Cell as Entry
 from salsa.report.grid import Column, measured
+from salsa.report.judging import scored
 from salsa.report.schema import METRICS, POOLED, Metric
 from salsa.report.sweep.cells import rate_columns, row_of, union
 from salsa.report.tables import kl_cell, suite_cell, win_cell
@@ -48,13 +49,15 @@ def principal(experiments: Sequence[Mapping[str, Any]]) -> list[Quantity]:
         Quantity(Column(f"KL to {anchor}"), METRICS["k1"], _of("policy", _k1(anchor)))
         for anchor in union(experiments, "anchors")[:1]
     ]
-    return [judge("policy", _judges(experiments)), *_rates(experiments), *divergences]
+    scores = [judge("policy", _judges(experiments))] if scores_there(experiments) else []
+    return [*scores, *_rates(experiments), *divergences]
 
 
 def everything(experiments: Sequence[Mapping[str, Any]]) -> list[Quantity]:
     """Return all that is measured of a policy, and its opponent's judge score."""
     judges = _judges(experiments)
-    found = [judge("policy", judges), judge("opponent", judges), *_rates(experiments)]
+    found = [judge(role, judges) for role in ("policy", "opponent") if scores_there(experiments)]
+    found += _rates(experiments)
     for anchor in union(experiments, "anchors"):
         found.append(Quantity(Column(f"KL to {anchor}, k1 (k3)"), METRICS["k1"], _of("policy", _both(anchor))))
     for name in ("reward", "length", "unfinished"):
@@ -62,6 +65,11 @@ def everything(experiments: Sequence[Mapping[str, Any]]) -> list[Quantity]:
     for name in ("recall", "perplexity"):
         found.append(Quantity(_column(name), METRICS[name], _of("policy", _tax(name))))
     return found
+
+
+def scores_there(experiments: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a judge was to score replies in some experiment, or there is none: some only compare them."""
+    return not experiments or any(scored(each) for each in experiments)
 
 
 def one_judge(experiments: Sequence[Mapping[str, Any]]) -> bool:

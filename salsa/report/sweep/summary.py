@@ -9,10 +9,11 @@ from rich.text import Text
 
 from salsa.report.grid import Cell as Entry
 from salsa.report.grid import Column, Grid, mark_best, to_markdown
+from salsa.report.judging import ties
 from salsa.report.markup import escape, shorten, visible
 from salsa.report.sweep import repeats
 from salsa.report.sweep.cells import Cell, count, distinct, numeric, shown, swept
-from salsa.report.sweep.quantities import DASH, everything, judge, one_judge, principal, rate
+from salsa.report.sweep.quantities import DASH, everything, judge, one_judge, principal, rate, scores_there
 from salsa.report.terminal import TerminalTable
 
 SCREEN = 20
@@ -31,7 +32,7 @@ def terminal(cells: Sequence[Cell]) -> Group:
     """Return what the terminal shows: about a screen, with the state of what is missing and the notes on the rest.
 
     Of many experiments it shows the means over repeats if there are, because the best one of many trainings is the
-    luckiest; else those with the best judge scores.
+    luckiest; else those with the best judge scores, or win rates where the judge gives no scores.
     """
     missing = [cell for cell, _ in distinct(cells) if cell.state != "done"]
     parts = _tables(cells)
@@ -63,8 +64,9 @@ def _more(number: int, what: str) -> list[Text]:
 
 
 def _best(cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells with the highest judge scores, in the order of these."""
-    score = judge("policy").of
+    """Return the cells with the highest judge scores (or win rates without these), in the order of these."""
+    done = [cell.experiment for cell in cells if cell.experiment is not None]
+    score = (judge("policy") if scores_there(done) else rate("opponent")).of
     scores = [(score(cell.experiment).value, cell) for cell in cells if cell.experiment is not None]
     known = [(value, cell) for value, cell in scores if value is not None]
     return [cell for _, cell in sorted(known, key=lambda pair: -pair[0])[:_BEST]]
@@ -101,10 +103,8 @@ def heats(cells: Sequence[Cell]) -> list[Grid]:
     }
     columns = [Column(keys[0], left=True), *(Column(shown(value), keys[1]) for value in across)]
     result = []
-    for title, quantity in (
-        ("Judge score of the policy", judge("policy")),
-        ("Policy's win rate against the opponent, %", rate("opponent")),
-    ):
+    told = [("Judge score of the policy", judge("policy"))] if scores_there(list(found.values())) else []
+    for title, quantity in [*told, ("Policy's win rate against the opponent, %", rate("opponent"))]:
         rows = []
         for value in down:
             entries = [quantity.of(found[value, other]) if (value, other) in found else DASH for other in across]
@@ -144,10 +144,9 @@ def _caption(done: Sequence[Mapping[str, Any]]) -> str:
     if not done:
         return ""
     levels = " / ".join(f"{level:.0%}" for level in dict.fromkeys(each["level"] for each in done))
-    margins = " / ".join(f"{margin:g}" for margin in dict.fromkeys(each["judge"]["tie_margin"] for each in done))
     return (
         f"Over all suites of an experiment, with {levels} intervals (questions resampled by cluster); bold: best of "
-        f"the column. Win rate: win + tie / 2; scores within {margins} are a tie. KL: nats a reply, estimator k1."
+        f"the column. Win rate: win + tie / 2; {ties(done)}. KL: nats a reply, estimator k1."
     )
 
 

@@ -127,7 +127,8 @@ def _results(row: Mapping[str, Any], suite: str) -> Mapping[str, Any] | None:
 def _judges(row: Mapping[str, Any], suite: str) -> str | None:
     """Return the fingerprint of the verdicts behind a suite's figures; of all suites behind the mean."""
     chosen = row["suites"].values() if suite == POOLED else [row["suites"].get(suite, {})]
-    found = [each.get("fingerprints", {}).get("judge", "") for each in chosen]
+    prints = [each.get("fingerprints", {}) for each in chosen]
+    found = [value for own in prints for key, value in own.items() if key == "judge" or key.startswith("against ")]
     return " ".join(filter(None, found)) or None
 
 

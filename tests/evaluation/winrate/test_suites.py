@@ -1,0 +1,127 @@
+"""An experiment's verdicts, suite by suite: the experiment's models among themselves, and against others."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from salsa.evaluation.published.answers import Answer
+from salsa.evaluation.published.reading import Options, Reading, read
+from salsa.evaluation.winrate.settings import Settings
+from salsa.evaluation.winrate.suites import Field, suites
+from tests.evaluation.judgments import verdict, write
+
+SETTINGS = Settings(rounds=50)
+
+
+def game(suite: str, question: str, models: tuple[str, str], label: str | None, **more: Any) -> list[dict[str, Any]]:
+    """Return both games of a match, with the same verdict on the first model."""
+    flipped = {"A>>B": "B>>A", "A>B": "B>A", "A=B": "A=B", "B>A": "A>B", None: None}[label]
+    status = "unparsed" if label is None else "judged"
+    base = {"suite": suite, "question": question, "cluster": question, "status": status, "completion": ""} | more
+    key = f"{suite} {question} {models}"
+    return [
+        verdict(key=key, model_a=models[0], model_b=models[1], label=label, order=0, **base),
+        verdict(key=f"{key} 2", model_a=models[1], model_b=models[0], label=flipped, order=1, **base),
+    ]
+
+
+def single(model: str, question: str, score: float, turn: int = 1) -> dict[str, Any]:
+    about = {"suite": "mt_bench", "question": question, "cluster": question, "turn": turn, "completion": ""}
+    return verdict(
+        key=f"{model} {question} {turn}", kind="single", model_a=model, model_b=None, label=None, score=score, **about
+    )
+
+
+def told(
+    tmp_path: Path, rows: Sequence[dict[str, Any]], opponents: Sequence[str] = ("PPO", "SFT1"), answers: Any = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the report and the heads by suite."""
+    reading: Reading = read([write(tmp_path / "verdicts.jsonl", rows)], "verdicts", Options())
+    field = Field(["SALSA", "PPO", "SFT1"], opponents, answers or {})
+    whole, heads = suites(reading, [Path("verdicts.jsonl")], field, SETTINGS)
+    return whole, {head["suite"]: head for head in heads}
+
+
+def test_scores_stand_at_the_head_whole_and_by_turn(tmp_path: Path) -> None:
+    rows = [single("SALSA", "81", 8), single("SALSA", "81", 5, turn=2), single("SALSA", "82", 8)]
+    whole, heads = told(tmp_path, rows)
+    salsa = heads["mt_bench"]["models"]["SALSA"]
+    assert salsa["score"]["value"] == 7.0
+    assert {turn: each["value"] for turn, each in salsa["turns"].items()} == {"1": 8.0, "2": 5.0}
+    assert heads["mt_bench"]["bias"] is None
+    assert [section["kind"] for section in whole["sections"]] == ["single"]
+
+
+def test_a_win_rate_is_told_against_each_opponent_by_the_rule_of_the_benchmark(tmp_path: Path) -> None:
+    rows = [*game("mt_bench", "81", ("SALSA", "PPO"), "A>B"), *game("mt_bench", "82", ("SALSA", "PPO"), "A=B")]
+    rows += [*game("mt_bench", "81", ("SALSA", "SFT1"), "B>A"), *game("mt_bench", "82", ("PPO", "SFT1"), "A>B")]
+    # One order only: FastChat's rule drops it.
+    rows.append(game("mt_bench", "83", ("SALSA", "PPO"), "B>A")[0])
+    whole, heads = told(tmp_path, rows)
+    models = heads["mt_bench"]["models"]
+    shares = {model: {other: each["value"] for other, each in own["against"].items()} for model, own in models.items()}
+    assert shares == {"SALSA": {"PPO": 0.75, "SFT1": 0.0}, "PPO": {"SFT1": 1.0}, "SFT1": {"PPO": 0.0}}
+    assert heads["mt_bench"]["rules"]["PPO"].startswith("FastChat")
+    assert [section["baseline"] for section in whole["sections"]] == ["PPO"]
+    assert {row["model"] for row in whole["sections"][0]["ratings"]} == {"SALSA", "PPO", "SFT1"}
+
+
+def test_a_model_from_outside_has_a_section_and_arena_hards_score_from_its_own_games_alone(tmp_path: Path) -> None:
+    rows = [*game("arena_hard", "a", ("SALSA", "gpt"), "A>>B"), *game("arena_hard", "b", ("SALSA", "gpt"), "B>A")]
+    # What the experiment's models do among themselves is no part of the score.
+    rows += [*game("arena_hard", "a", ("SALSA", "PPO"), "B>A"), *game("arena_hard", "b", ("PPO", "gpt"), "A=B")]
+    whole, heads = told(tmp_path, rows)
+    models = heads["arena_hard"]["models"]
+    assert models["SALSA"]["against"]["gpt"]["value"] == pytest.approx(6 / 8)
+    assert models["PPO"]["against"]["gpt"]["value"] == 0.5
+    assert models["SALSA"]["against"]["PPO"]["value"] == 0.0
+    assert [section["baseline"] for section in whole["sections"]] == ["PPO", "gpt"]
+    assert whole["sections"][1]["closed_form"]
+    assert heads["arena_hard"]["bias"]["swap"]["complete"] == 4
+
+
+def test_categories_with_a_baseline_each_are_told_apart(tmp_path: Path) -> None:
+    rows = [*game("arena_hard_v2", "a", ("SALSA", "o3"), "A>B", category="hard_prompt")]
+    rows += game("arena_hard_v2", "b", ("SALSA", "gemini"), "B>A", category="creative_writing")
+    whole, heads = told(tmp_path, rows)
+    against = heads["arena_hard_v2"]["models"]["SALSA"]["against"]
+    assert {other: each["value"] for other, each in against.items()} == {"o3": 1.0, "gemini": 0.0}
+    assert {section["category"] for section in whole["sections"]} == {"hard_prompt", "creative_writing"}
+
+
+def test_suites_do_not_mix_and_the_reading_is_told_once(tmp_path: Path) -> None:
+    rows = [*game("mt_bench", "1", ("SALSA", "PPO"), "A>B"), *game("other", "1", ("SALSA", "PPO"), "B>A")]
+    whole, heads = told(tmp_path, rows)
+    assert [heads[suite]["models"]["SALSA"]["against"]["PPO"]["value"] for suite in heads] == [1.0, 0.0]
+    assert whole["reading"]["rows"] == 4
+    assert heads["other"]["rules"]["PPO"].startswith("half votes")
+
+
+def test_games_without_a_verdict_leave_no_figure(tmp_path: Path) -> None:
+    rows = game("mt_bench", "1", ("SALSA", "PPO"), None)
+    _, heads = told(tmp_path, rows)
+    assert heads["mt_bench"]["models"]["SALSA"]["against"] == {"PPO": None}
+
+
+def test_lengths_of_replies_come_from_the_answers_of_the_suite(tmp_path: Path) -> None:
+    rows = [*game("mt_bench", "1", ("SALSA", "PPO"), "A>B"), *game("other", "1", ("SALSA", "PPO"), "A>B")]
+    long, short = Answer("many words are in this reply"), Answer("few words")
+    answers = {
+        "mt_bench": {("SALSA", "1", 1): long, ("PPO", "1", 1): short},
+        "other": {("SALSA", "1", 1): short, ("PPO", "1", 1): long},
+    }
+    whole, heads = told(tmp_path, rows, answers=answers)
+    assert [heads[suite]["bias"]["longer_wins"]["value"] for suite in ("mt_bench", "other")] == [1.0, 0.0]
+    assert whole["replies"]["length_unit"] == "words"
+
+
+def test_style_is_held_equal_where_the_replies_of_both_are_known(tmp_path: Path) -> None:
+    rows, answers = [], {}
+    for number in range(6):
+        question = str(number)
+        rows += game("arena_hard", question, ("SALSA", "gpt"), "A>B" if number % 2 else "B>A")
+        answers |= {("SALSA", question, 1): Answer("word " * (number + 1)), ("gpt", question, 1): Answer("some words")}
+    whole, _ = told(tmp_path, rows, answers={"arena_hard": answers})
+    assert whole["sections"][0]["style"]["length"]["models"]["SALSA"]["value"] is not None

@@ -109,7 +109,8 @@ class Evaluation:
             benchmark = self.config.suite.published.get(suite)
             kinds = judge.kinds if benchmark is None else benchmark.kinds
             if Question.single in kinds:
-                found += [self._compare(row, suite, Question.single) for row in judged]
+                scored = judged if rows[0] in judged else [rows[0], *judged]
+                found += [self._compare(row, suite, Question.single) for row in scored]
             if Question.pair in kinds:
                 found += [self._compare(row, suite, Question.pair, opponent) for row, opponent in _pairs(judged, rows)]
             for category in benchmark.baselines if benchmark else ():

@@ -29,13 +29,14 @@ from salsa.judging.request import Request
 from salsa.store.artifact import Artifact
 
 VERDICTS = "verdicts.jsonl"
+BASELINE = "baseline.jsonl"
 FOLDER = "verdicts"
 """Of the logs, in the outputs' folder."""
 WAIT_SECONDS = 0.5
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
-    """Leave `verdicts.jsonl`; models are called by the first characters of their fingerprints.
+    """Leave `verdicts.jsonl`, and a baseline's replies; models are called by the start of their fingerprints.
 
     Raises:
         Unfinished: if verdicts are missing because the judge, the budget or the network gave out; they are asked for
@@ -43,7 +44,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     """
     place = work.stage.execution
     asked = judges.load(work.config["judge"], place)
-    requests = _requests(work)
+    requests, outside = _requests(work)
     spending = judges.spending(place)
     longest = asked.longest if isinstance(asked, Endpoint) else None
     with _log(work, Path(work.execution.outputs) / FOLDER / f"{_slug(place['judge'])}.jsonl") as log:
@@ -61,14 +62,16 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     _check(outcome, place["max_failed"])
     with (work.folder / VERDICTS).open("w", encoding="ascii") as file:
         file.writelines(json.dumps(found.as_json()) + "\n" for found in outcome.verdicts)
+    if outside is not None:
+        _keep(work.folder / BASELINE, outside)
     metrics = _metrics(outcome)
     return _says(metrics, outcome, guess), metrics
 
 
-def _requests(work: Work) -> list[Request]:
-    """Return what the judge is asked.
+def _requests(work: Work) -> tuple[list[Request], Answers | None]:
+    """Return what the judge is asked, and the replies of a baseline from outside if there is one.
 
-    Raises ValueError where no question is answered by both models.
+    Raises ValueError where a baseline answers none of the questions.
     """
     place = work.stage.execution
     questions = _questions(work)
@@ -76,16 +79,25 @@ def _requests(work: Work) -> list[Request]:
     prompts = judges.prompt_set(place["prompts"], place["levels"])
     asked = Asked(place["judge"], prompts, work.config["judge"].get("settings", work.config["judge"]))
     if work.config["kind"] == "single":
-        return singles(questions, own, asked)
+        return singles(questions, own, asked), None
     if "opponent" in work.inputs:
-        other = _answers(work, work.inputs["opponent"])
-    else:
-        baseline = place["baseline"]
-        other = read_answers(fetch(baseline.get("path") or baseline["address"]), questions.questions)
+        return pairs(questions, own, _answers(work, work.inputs["opponent"]), asked), None
+    baseline = place["baseline"]
+    other = read_answers(fetch(baseline.get("path") or baseline["address"]), questions.questions)
     requests = pairs(questions, own, other, asked)
     if not requests:
-        raise ValueError(f"{other.source} and {own.source} have no question in common that both answer")
-    return requests
+        raise ValueError(
+            f"{other.source} answers none of the {len(questions.questions)} questions of {questions.suite}"
+        )
+    return requests, other
+
+
+def _keep(path: Path, answers: Answers) -> None:
+    """Leave a baseline's replies, in the form of a file of answers: styles and lengths are read from them."""
+    with path.open("w", encoding="utf-8") as file:
+        for identity, replies in answers.replies.items():
+            row = {"question_id": identity, "model_id": answers.model, "choices": [{"index": 0, "turns": replies}]}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _questions(work: Work) -> QuestionSet:

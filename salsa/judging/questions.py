@@ -158,6 +158,8 @@ def _rows(path: Path, wanted: frozenset[str]) -> Iterator[tuple[str, dict[str, A
 
 
 def _suite(row: Mapping[str, Any]) -> str:
+    if "uid" in row and "subcategory" in row:
+        return "arena_hard_v2"
     if "uid" in row or ("question_id" in row and "cluster" in row):
         return "arena_hard"
     return "mt_bench" if "question_id" in row else "files"

@@ -99,7 +99,7 @@ def test_two_benchmarks_from_training_to_table(tmp_path: Path) -> None:
     with running(log, "--unparsable", ".05", "--limited", ".02", "--failing", ".02") as url:
         overrides = arguments(tmp_path, url, *benchmarks(tmp_path), "compute.workers=2")
         before = run([*overrides, "plan=true"], tmp_path / "outputs")
-        single, three_pairs, baseline = 2 * 18, 3 * 2 * (18 + 8), 2 * 2 * 8
+        single, three_pairs, baseline = 3 * 18, 3 * 2 * (18 + 8), 2 * 2 * 8
         expected = single + three_pairs + baseline
         assert f"judge panel: at most {expected} calls, about" in before
         printed = run(overrides, tmp_path / "outputs")
@@ -119,6 +119,9 @@ def test_two_benchmarks_from_training_to_table(tmp_path: Path) -> None:
         f"{expected} asked, {judging['judged']} judged, {judging['unparsed']} unparsed, 0 failed; {asked} calls"
         in printed
     )
+    whole = json.loads((folder / "winrate.json").read_text())
+    outside = next(section for section in whole["sections"] if section["baseline"] == "gpt-4-0314")
+    assert outside["judge_bias"]["longer_wins"] is not None, "the baseline's replies are at hand"
     salsa = next(row for row in found["rows"] if row["role"] == "policy")
     verdicts = [each for each in lines(folder / "verdicts.jsonl") if each.suite == "mt_bench"]
     met = [each for each in matches(verdicts) if {each.first, each.second} == {"SALSA", "PPO"}]
@@ -194,7 +197,7 @@ def test_the_real_questions_and_prompts_of_mt_bench(tmp_path: Path) -> None:
         run(arguments(tmp_path, url, *named), tmp_path / "outputs")
     _, found = result(tmp_path / "outputs")
     left_out = found["left_out"].get("mt_bench", {"too_long": 0})["too_long"]
-    assert found["judging"]["requests"] == 2 * (24 - left_out) * (2 + 3 * 2)
+    assert found["judging"]["requests"] == 2 * (24 - left_out) * (3 + 3 * 2)
     assert left_out < 4
     forms = {call["form"] for call in calls(log)}
     assert forms == {"letter", "rating"}

@@ -121,7 +121,7 @@ def test_a_benchmark_does_not_touch_the_training(files: tuple[str, ...]) -> None
     new = Counter(stage.kind for stage in with_it.plan if stage.fingerprint not in plain)
     assert set(new) == {"questions", "respond", "judge", "verdicts", "report"}
     assert new["questions"] == 1
-    assert new["verdicts"] == 3 + 2  # three pairs, two models scored
+    assert new["verdicts"] == 3 + 3  # three pairs, three models scored
 
 
 def test_baselines_are_compared_within_their_category(files: tuple[str, ...]) -> None:
@@ -160,7 +160,7 @@ def test_the_cost_is_known_before_anything_is_asked(files: tuple[str, ...], tmp_
     prices = ("judge.price_in=2", "judge.price_out=8", "judge.max_tokens=100")
     (found,) = expenses(experiment(*mine(files, kinds="[single,pair]"), *prices).plan, store)
     known = found.tokens
-    assert known.calls == 3 * 2 * 5 + 2 * 5  # three pairs in two orders, two models' scores; five turns
+    assert known.calls == 3 * 2 * 5 + 3 * 5  # three pairs in two orders, three models' scores; five turns
     assert known.most_out == known.out == 100 * known.calls
     assert found.counted
     assert found.price(known.out) == pytest.approx((2 * known.read + 8 * known.out) / 1e6)

@@ -66,7 +66,9 @@ def section(
 
 
 def _release(verdicts: Sequence[Verdict]) -> str:
-    return "current" if any(verdict.grammar == "arena_current" for verdict in verdicts) else "first"
+    """Return whose rules count: told by the grammar of the release's own prompts, or by the questions' release."""
+    current = any(verdict.grammar == "arena_current" or verdict.suite.endswith("_v2") for verdict in verdicts)
+    return "current" if current else "first"
 
 
 def _baseline(battles: Sequence[Battle], named: str | None, given: bool) -> tuple[str | None, bool]:

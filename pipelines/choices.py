@@ -131,6 +131,13 @@ class Role(Enum):
     control = "control"
 
 
+class StudyKind(Enum):
+    """What a study's tables and figures show."""
+
+    none = "none"
+    comparison = "comparison"
+
+
 class Tracker(Enum):
     """Experiment trackers."""
 

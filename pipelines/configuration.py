@@ -20,6 +20,7 @@ from pipelines.choices import (
 )
 from pipelines.landscape import Landscape
 from pipelines.ranges import ConfigurationError, accept, check_all, require
+from pipelines.study.settings import Regime, StudySettings
 from salsa.models.architecture import Architecture
 from salsa.models.lora import LoraSettings
 from salsa.training.settings import OptimiserSettings
@@ -290,6 +291,8 @@ class Config:
     sft: Sft = MISSING
     soup: Any = MISSING
     landscape: Landscape = MISSING
+    regime: Regime = MISSING
+    study: StudySettings = MISSING
     preferences: Preferences = MISSING
     reward: Reward = MISSING
     policy: Align = MISSING

@@ -63,18 +63,7 @@ class Evaluation:
     def add(self, row: Row) -> dict[str, Stage]:
         """Add the evaluation of one model; return its stages by role ("judge:<suite>", "anchors", "tax")."""
         suite, measuring = self.config.suite, self.measuring
-        # The reward is measured in one unit for all rows: the policy's score of a reply without end, also for an arm
-        # that was trained with another one.
-        judging = {
-            "data": measuring.world,
-            "judge": judges.scores(self.config.judge),
-            "missing_end_score": self.config.policy.missing_end_score,
-        }
-        done: dict[str, Stage] = {}
-        for name in suite.names:
-            identity = judging | {"suite": name}
-            inputs = {"responses": self.responses(row, name), **measuring.judges, **measuring.common}
-            done[f"judge:{name}"] = self.plan.add("judge", f"judge {row.name}: {name}", identity, inputs)
+        done = {f"judge:{name}": self._judged(row, name, self.responses(row, name)) for name in suite.names}
         trained = row.role in TRAINED
         # KL is measured between the models as they are, at temperature 1, whatever replies are judged at; policies
         # leave such replies along their training.
@@ -83,12 +72,30 @@ class Evaluation:
         anchors = dict(measuring.anchors)
         if not trained:
             anchors["model"] = row.model
-        identity = judging | {"prompts": suite.anchor_prompts, "generation": generation}
+        identity = self._judging() | {"prompts": suite.anchor_prompts, "generation": generation}
         inputs = {"replies": replies, **anchors, **measuring.judges, **measuring.common}
         done["anchors"] = self.plan.add("anchors", f"anchors {row.name}", identity, inputs)
         identity = {"data": measuring.world, "documents": suite.tax_documents, "context": self.config.base.context}
         done["tax"] = self.plan.add("tax", f"tax {row.name}", identity, {"model": row.model, **measuring.common})
         return done
+
+    def validated(self, row: Row, suite: str, prompts: int) -> Stage:
+        """Add the scores of a model's replies to so many prompts of a suite of the data."""
+        return self._judged(row, suite, self._respond(row, suite, prompts, dict(self.measuring.generation)))
+
+    def _judged(self, row: Row, suite: str, responses: Stage) -> Stage:
+        identity = self._judging() | {"suite": suite}
+        inputs = {"responses": responses, **self.measuring.judges, **self.measuring.common}
+        return self.plan.add("judge", f"judge {row.name}: {suite}", identity, inputs)
+
+    def _judging(self) -> dict[str, Any]:
+        # The reward is measured in one unit for all rows: the policy's score of a reply without end, also for an arm
+        # that was trained with another one.
+        return {
+            "data": self.measuring.world,
+            "judge": judges.scores(self.config.judge),
+            "missing_end_score": self.config.policy.missing_end_score,
+        }
 
     def responses(self, row: Row, suite: str) -> Stage:
         """Add a model's replies to a suite."""
@@ -193,14 +200,16 @@ class Evaluation:
 
 
 def _pairs(judged: Sequence[Row], rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
-    """Yield each judged row with the opponent and with SFT1, pairs of models once and no model with itself."""
+    """Yield each judged row with the opponent and with SFT1, pairs of models once and no model with itself.
+
+    Rows of one model are one: what is said of it counts for all of them.
+    """
     seen: set[frozenset[str]] = set()
     for row in judged:
         for opponent in [*(other for other in rows if other.role == "opponent"), rows[0]]:
             models = frozenset((row.model.fingerprint, opponent.model.fingerprint))
-            names = frozenset((row.name, opponent.name))
-            if len(models) == 2 and names not in seen:
-                seen.add(names)
+            if len(models) == 2 and models not in seen:
+                seen.add(models)
                 yield row, opponent
 
 

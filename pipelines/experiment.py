@@ -40,16 +40,16 @@ def build(config: Config, settings: dict[str, Any], digest: published.Digest = f
     `digest` gives the SHA-256 of a file of data or weights. Raises FileNotFoundError (naming the key and the file) when
     a file or folder is missing.
     """
-    return _Builder(config, digest).experiment(settings)
+    return Builder(config, digest).experiment(settings)
 
 
-class _Builder:
+class Builder:
     """Adds the stages of one experiment to a plan, in order of urgency."""
 
-    def __init__(self, config: Config, digest: published.Digest) -> None:
+    def __init__(self, config: Config, digest: published.Digest, plan: Plan | None = None) -> None:
         self.config = config
         self.digest = digest
-        self.plan = Plan()
+        self.plan = Plan() if plan is None else plan
         self.world = world_identity(config.data)
         self.draws = draw_identity(config.data)
         self.replicate = {"seed": config.seed, "replicate": config.replicate}
@@ -68,6 +68,17 @@ class _Builder:
 
     def experiment(self, settings: dict[str, Any]) -> Experiment:
         """Add every stage and return the experiment."""
+        self.models()
+        rows = self._rows()
+        evaluation = self.evaluation()
+        judged = {row.name: evaluation.add(row) for row in rows}
+        report = self._report(rows, judged, evaluation.comparisons(rows), settings)
+        return Experiment(
+            self.plan, report, tuple(rows), self._landscape(rows) if self.config.landscape.models else None
+        )
+
+    def models(self) -> None:
+        """Add the models that policies start from, are held to and are rewarded by."""
         # What every stage may read: the data, and where models are adapters, the base that these are nothing without.
         self.common = self._data()
         self.base = self._base()
@@ -80,13 +91,6 @@ class _Builder:
         # might favour what lies near it.
         self.judge_model = (
             self._reward(ROLE_JUDGE, self.base) if self.config.judge.name is JudgeName.reward_model else None
-        )
-        rows = self._rows()
-        evaluation = self._evaluation()
-        judged = {row.name: evaluation.add(row) for row in rows}
-        report = self._report(rows, judged, evaluation.comparisons(rows), settings)
-        return Experiment(
-            self.plan, report, tuple(rows), self._landscape(rows) if self.config.landscape.models else None
         )
 
     def _data(self) -> dict[str, Stage]:
@@ -212,10 +216,12 @@ class _Builder:
             while name in names:
                 name += "'"
             names.add(name)
-            rows.append(
-                Row(name, role, self._align(name, arm), arm.init.value, arm.reference.value, float(arm.kl_coef))
-            )
+            rows.append(self.row(name, role, arm))
         return rows
+
+    def row(self, name: str, role: str, arm: Align) -> Row:
+        """Add the training of an arm and return its row."""
+        return Row(name, role, self._align(name, arm), arm.init.value, arm.reference.value, float(arm.kl_coef))
 
     def _model(self, name: str) -> Stage:
         """Return the stage of a model by the name that `reference` or `init` gives it."""
@@ -264,13 +270,14 @@ class _Builder:
         inputs = {"normaliser": self.sft[0]} | self.common
         return self.plan.add("rule", f"rule {name}", identity, inputs, place)
 
-    def _evaluation(self) -> Evaluation:
+    def evaluation(self, soup: Stage | None = None) -> Evaluation:
+        """Return what adds the evaluation of rows to the plan; `soup` is the anchor, if it is not the own one."""
         measuring = Measuring(
             world=self.world,
             replicate=self.replicate,
             generation=self.generation,
             common=self.common,
-            anchors={"anchor_sft_1": self.sft[0], "anchor_sft_2": self.sft[1], "anchor_soup": self.soup},
+            anchors={"anchor_sft_1": self.sft[0], "anchor_sft_2": self.sft[1], "anchor_soup": soup or self.soup},
             judges=self._judges(),
         )
         return Evaluation(self.plan, self.config, measuring, self.digest)

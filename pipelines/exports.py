@@ -1,4 +1,4 @@
-"""Results where people look for them: copies of reports and landscapes in folders of their own. Imports no torch."""
+"""Results where people look for them: copies of reports, landscapes and studies. Imports no torch."""
 
 import shutil
 import time
@@ -13,7 +13,7 @@ from salsa.store.manifest import MANIFEST
 
 EXPORT = "export"
 """What the temporary folders of exports are named after; no kind of stage."""
-COMPLETE = {"report": "experiment.json", "landscape": "landscape.json"}
+COMPLETE = {"report": "experiment.json", "landscape": "landscape.json", "study": "study.json"}
 """The main file of each kind of result."""
 POLL_SECONDS = 0.2
 

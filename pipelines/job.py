@@ -24,6 +24,7 @@ from pipelines.experiment import Experiment, build
 from pipelines.exports import export, sound
 from pipelines.failure import SAME_FAILURES
 from pipelines.launchers import fail_at_exit, starts_again
+from pipelines.plan import Plan
 from pipelines.pool import Event, Pool, WorkerDied
 from pipelines.schema import parse
 from pipelines.work import Execution
@@ -168,6 +169,11 @@ def _run(cfg: DictConfig, console: Console) -> None:
     config = parse(cfg)
     store = Store(Path(config.outputs.dir).resolve())
     store.check_format()
+    if config.study.name:
+        from pipelines.study import command
+
+        command.run(config, store, console)
+        return
     experiment = _plan(config, {}, store, console)
     if config.plan or config.why is not None:
         _show_plan(config, experiment, store, console)
@@ -182,7 +188,7 @@ def _run(cfg: DictConfig, console: Console) -> None:
         assert isinstance(settings, dict)
         experiment = _plan(config, {str(key): value for key, value in settings.items()}, store, console)
         try:
-            computed = _compute(config, experiment, store, console)
+            computed = compute(config, experiment.plan, _group(experiment), store, console)
         except JobFailed as error:
             failure = error
         report, *others = _results(experiment, store, None)
@@ -241,9 +247,11 @@ def _plan(config: Config, settings: dict[str, Any], store: Store, console: Conso
         raise
 
 
-def _compute(config: Config, experiment: Experiment, store: Store, console: Console) -> int:
-    """Run the plan; return how many stages were computed. Raises `JobFailed`, naming the stages that failed."""
-    plan = experiment.plan
+def compute(config: Config, plan: Plan, group: str, store: Store, console: Console, names: bool = True) -> int:
+    """Run a plan; return how many stages were computed. Raises `JobFailed`, naming the stages that failed.
+
+    `group` is that of the W&B runs; with `names` the stages that are stored are named.
+    """
     stored = {stage.fingerprint for stage in plan if store.find(stage.kind, stage.fingerprint) is not None}
     console.print(
         f"{escape(_of_job())}[bold]{config.model.family.value}[/] at scale [bold]{config.scale.name}[/]: "
@@ -256,10 +264,10 @@ def _compute(config: Config, experiment: Experiment, store: Store, console: Cons
             f"outputs.dir={config.outputs.dir}: this file system has no working locks; choose another folder"
         )
     store.clean_temporary()  # before the work: what killed processes left may be what fills the disk
-    execution = Execution.from_config(config, _group(experiment))
+    execution = Execution.from_config(config, group)
     job = {"plan": plan.to_json(), "execution": execution.to_json()}
     with Display(plan, console, _of_job()) as display:
-        display.show_stored(plan, stored, names=not _multirun())
+        display.show_stored(plan, stored, names=names and not _multirun())
         places = environments(config.compute, _side_by_side())
         if places:
             _pool(places, config.compute.save_seconds).run(

@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from pipelines.configuration import Config, ConfigurationError
+from pipelines.configuration import Config, ConfigurationError, require
 from pipelines.experiment import Experiment, build
 from pipelines.preflight import MissingError
 from pipelines.schema import parse
@@ -144,6 +144,12 @@ def plan_jobs(
             try:
                 keys = composer.keys([text for text in overrides if text in varied])
                 job_config = composer.compose(overrides)
+                require(
+                    not job_config.study.name,
+                    "study",
+                    job_config.study.name,
+                    "a study is a sweep itself: run it without -m; the same command in several shells shares its work",
+                )
                 ready(job_config)
                 experiment = build(job_config, {}, digests(job_config.outputs.dir))
                 jobs.append(Job(number, overrides, keys, job_config, experiment))

@@ -26,6 +26,8 @@ VERSIONS = {
     "point": 1,
     "landscape": 1,
     "report": 1,
+    "select": 1,
+    "study": 1,
 }
 """Version of each kind of stage: raised when the stage's output changes for the same configuration and inputs."""
 

@@ -11,7 +11,8 @@ from salsa.evaluation.statistics import Estimate, t_interval
 
 FEW = 10
 """With fewer replicates than this, the t interval over replicates is the one to trust."""
-_EXACT = 12  # clusters up to which every one of the 2 ** n exchanges is made
+EXACT = 12
+"""Up to so many clusters every one of the 2 ** n exchanges is made."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def difference(
         draws = ratio_draws(above, below, rounds, rng)
         ends = percentiles((draws[:, 0] - draws[:, 1])[:, None], level)
         low, high = float(ends[0][0]), float(ends[1][0])
-    p, exact = _exchanged(above, below, rng, rounds)
+    p, exact = exchanged(above, below, rng, rounds)
     return Difference(first, second, value, low, high, p, len(shared.clusters), len(above), exact)
 
 
@@ -57,10 +58,13 @@ def _gap(above: Numbers, below: Numbers) -> float:
     return float(above[0] / below[0] - above[1] / below[1])
 
 
-def _exchanged(above: Numbers, below: Numbers, rng: np.random.Generator, rounds: int) -> tuple[float, bool]:
-    """Return the share of exchanges of the two columns, cluster by cluster, whose gap is at least the observed one."""
+def exchanged(above: Numbers, below: Numbers, rng: np.random.Generator, rounds: int) -> tuple[float, bool]:
+    """Return the p value of the exchange test on [clusters, 2], and whether every exchange was made.
+
+    It is the share of exchanges of the two columns, cluster by cluster, whose gap is at least the observed one.
+    """
     clusters = len(above)
-    exact = clusters <= _EXACT
+    exact = clusters <= EXACT
     tops, bottoms = above.sum(axis=0), below.sum(axis=0)
     swaps = np.stack([above[:, 1] - above[:, 0], below[:, 1] - below[:, 0]], axis=1)
     least = abs(_gap(tops, bottoms)) - 1e-12
@@ -126,18 +130,30 @@ def replicates(
         name,
         tuple(models),
         t_interval(values, level),
-        _crossed(above, below, float(values.mean()), rng, rounds, level),
-        "t" if len(models) < FEW else "crossed",
+        crossed_interval(above[:, None], below[:, None], float(values.mean()), rng, rounds, level),
+        trusted(len(models)),
     )
 
 
-def _crossed(
+def trusted(count: int) -> str:
+    """Return which interval over `count` replicates is to be trusted: "t" for fewer than ten, else "crossed"."""
+    return "t" if count < FEW else "crossed"
+
+
+def crossed_interval(
     above: Numbers, below: Numbers, value: float, rng: np.random.Generator, rounds: int, level: float
 ) -> Estimate:
-    clusters, count = above.shape
+    """Return `value` with the percentile interval of drawing clusters and replicates independently of each other.
+
+    `above` and `below` are sums [clusters, suites, replicates]. Suites count the same and see the same draws. A round
+    passes over a replicate of which it drew nothing in some suite. No interval for one cluster or one replicate.
+    """
+    clusters, suites, count = above.shape
     if clusters < 2 or count < 2:
         return Estimate(value, None, None, count)
-    ratios = ratio_draws(above, below, rounds, rng)
+    columns = (clusters, suites * count)
+    ratios = ratio_draws(above.reshape(columns), below.reshape(columns), rounds, rng)
+    ratios = ratios.reshape(rounds, suites, count).mean(axis=1)
     weights = np.concatenate(list(drawn_counts(count, rounds, rng)))
     usable = np.where(np.isnan(ratios), 0.0, weights)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -10,7 +10,7 @@ from salsa.store.leftovers import Leftover
 from salsa.store.lineage import Lineage
 from salsa.store.selection import described
 
-RESULTS = {"report": "experiments", "landscape": "landscapes"}
+RESULTS = {"report": "experiments", "landscape": "landscapes", "study": "studies"}
 """Kinds that are kept for their own sake, and the folder to which each is copied for people."""
 EXPERIMENT_DIGITS = 16
 """Digits of a result's fingerprint that name the folder to which it is copied."""
@@ -42,7 +42,7 @@ def kept_results(
 ) -> dict[str, str]:
     """Return the artifacts that are kept for their own sake, by fingerprint, and why.
 
-    These are the results whose copy in `experiments/` or `landscapes/` is still there, the chosen ones, and those
+    These are the results whose copy in `experiments/`, `landscapes/` or `studies/` is still there, the chosen ones, and those
     published after a time (in seconds since 1970).
     """
     roots = {}

@@ -1,0 +1,1 @@
+"""Studies: many experiments with the table or figure that they are for."""

@@ -1,0 +1,154 @@
+"""The two plans of a study.
+
+The first trains every arm at every coefficient on replicates that are for choosing only, and chooses by the validation
+suite. The second trains the arms at what was chosen on the replicates that are reported. Imports no torch.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pipelines import identity as published
+from pipelines import judges
+from pipelines.configuration import Config
+from pipelines.evaluation import Row
+from pipelines.experiment import Builder
+from pipelines.plan import Plan, Stage
+from pipelines.study.settings import SELECTION_REPLICATES, SFT, SOUP
+
+VALIDATION = "validation"
+"""The suite by which coefficients are chosen; no other study stage reads it."""
+Compose = Callable[[Sequence[str]], Config]
+"""Gives the configuration of a cell from overrides beside those of the command."""
+
+
+Chosen = Mapping[tuple[str, str], float]
+"""The coefficient of each family and arm."""
+
+
+class Study:
+    """Plans a study: each arm is composed once a family, and copied for replicates and coefficients."""
+
+    def __init__(self, config: Config, compose: Compose, digest: published.Digest) -> None:
+        self.settings = config.study
+        self.config = config
+        self.digest = digest
+        self.plan = Plan()
+        self.suites = list(self.settings.suites or config.suite.names)
+        self._composed: dict[tuple[str, str], Config] = {}
+        self._plain: dict[str, Config] = {}
+        for family in self.settings.families:
+            self._plain[family] = compose([f"model={family}"])
+            self._plain[family].suite.names = self.suites
+            for arm, overrides in self.settings.arms.items():
+                composed = compose([f"model={family}", *overrides])
+                composed.suite.names = self.suites
+                self._composed[family, arm] = composed
+
+    def selection(self) -> dict[tuple[str, str], Stage]:
+        """Plan the choice of coefficients; return the stage that chooses, for each family and arm.
+
+        There is none where there is one coefficient only.
+        """
+        settings, judge = self.settings, self.config.judge
+        if len(settings.coefficients) == 1:
+            return {}
+        replicates = range(SELECTION_REPLICATES, SELECTION_REPLICATES + settings.selection_replicates)
+        identity = {
+            "suite": VALIDATION,
+            "grid": [float(value) for value in settings.coefficients],
+            "replicates": settings.selection_replicates,
+            "tie_margin": float(judge.tie_margin),
+            "rounds": judge.rounds,
+            "level": float(judge.level),
+            "seed": self.config.seed,
+        }
+        chosen = {}
+        for family, arm in self._composed:
+            inputs: dict[str, Stage] = {}
+            for place, replicate in enumerate(replicates):
+                builder = self._builder(self._composed[family, arm], replicate)
+                sft = Row(_named(SFT, family, replicate), "ingredient", builder.sft[0])
+                inputs[f"sft_{place}"] = self._validated(builder, sft)
+                for index, coefficient in enumerate(settings.coefficients):
+                    row = self._row(builder, family, arm, replicate, coefficient)
+                    inputs[f"c{index}_r{place}"] = self._validated(builder, row)
+            chosen[family, arm] = self.plan.add("select", f"select {arm} {family}", identity, inputs)
+        return chosen
+
+    def reporting(self, chosen: Chosen, selected: Mapping[tuple[str, str], Stage]) -> Stage:
+        """Plan what is reported, beside what was planned before; return the stage that makes the study's tables.
+
+        `chosen` are the coefficients that came out of `selected`, the stages that chose them.
+        """
+        told: list[dict[str, Any]] = []
+        inputs: dict[str, Stage] = {f"select:{family}:{arm}": stage for (family, arm), stage in selected.items()}
+
+        def add(row: Row, stages: Mapping[str, Stage], about: dict[str, Any]) -> None:
+            key = f"m{len(told)}"
+            inputs.update({f"{key}:{role}": stage for role, stage in stages.items()})
+            if row.model.kind == "align":
+                inputs[f"{key}:align"] = row.model
+            told.append({"key": key, "fingerprint": row.model.fingerprint, **about})
+
+        for family in self.settings.families:
+            for replicate in range(self.settings.replicates):
+                about = {"family": family, "replicate": replicate}
+                # Without any arm's own soup: the soup that is shown, and to which KL is measured, is the same for all.
+                base = self._builder(self._plain[family], replicate)
+                shared = {SFT: (base.sft[0], "ingredient"), SOUP: (base.soup, "soup")}
+                for name, (model, role) in shared.items():
+                    row = Row(_named(name, family, replicate), role, model)
+                    add(row, base.evaluation().add(row), about | {"arm": name, "coefficient": None})
+                for arm in self.settings.arms:
+                    builder = self._builder(self._composed[family, arm], replicate)
+                    coefficient = float(chosen[family, arm])
+                    row = self._row(builder, family, arm, replicate, coefficient)
+                    stages = builder.evaluation(base.soup).add(row)
+                    add(row, stages, about | {"arm": arm, "coefficient": coefficient})
+        return self._tables(told, inputs)
+
+    def _builder(self, composed: Config, replicate: int) -> Builder:
+        config = copy.copy(composed)
+        config.replicate = replicate
+        builder = Builder(config, self.digest, self.plan)
+        builder.models()
+        return builder
+
+    def _row(self, builder: Builder, family: str, arm: str, replicate: int, coefficient: float) -> Row:
+        policy = copy.copy(builder.config.policy)
+        policy.kl_coef = float(coefficient)
+        builder.config.policy = policy
+        return builder.row(f"{_named(arm, family, replicate)} at {coefficient:g}", "policy", policy)
+
+    def _validated(self, builder: Builder, row: Row) -> Stage:
+        return builder.evaluation().validated(row, VALIDATION, self.settings.selection_prompts)
+
+    def _tables(self, told: list[dict[str, Any]], inputs: Mapping[str, Stage]) -> Stage:
+        settings, judge = self.settings, self.config.judge
+        identity = {
+            "study": settings.name,
+            "kind": settings.kind.value,
+            "title": settings.title,
+            "question": settings.question,
+            "baseline": settings.baseline,
+            "arms": {arm: settings.roles.get(arm, "other") for arm in settings.arms},
+            "families": list(settings.families),
+            "suites": self.suites,
+            "axis": settings.axis,
+            "places": {arm: float(place) for arm, place in settings.places.items()},
+            "models": told,
+            "selection_prompts": settings.selection_prompts if len(settings.coefficients) > 1 else None,
+            "judge": judges.shown(judge),
+            "tie_margin": float(judge.tie_margin),
+            "rounds": judge.rounds,
+            "level": float(judge.level),
+            "seed": self.config.seed,
+            "scale": self.config.scale.name,
+            "regime": self.config.regime.name,
+        }
+        return self.plan.add("study", f"study {settings.name}", identity, inputs)
+
+
+def _named(name: str, family: str, replicate: int) -> str:
+    return f"{name} {family}/{replicate}"

@@ -1,0 +1,64 @@
+"""The schema of `study=` and of `regime=`. Imports no torch."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from pipelines.choices import StudyKind
+from pipelines.ranges import require
+
+SELECTION_REPLICATES = 1000
+"""The first replicate that is for choosing coefficients only; those below are reported."""
+SFT, SOUP = "SFT1", "soup"
+"""Models that no RL made and every study evaluates."""
+
+
+@dataclass
+class StudySettings:
+    """What a study compares, and how often."""
+
+    name: str = MISSING
+    kind: StudyKind = MISSING
+    title: str = MISSING
+    question: str = MISSING
+    families: list[str] = MISSING
+    suites: list[str] = MISSING
+    arms: dict[str, list[str]] = MISSING
+    roles: dict[str, str] = MISSING
+    baseline: str = MISSING
+    axis: str = MISSING
+    places: dict[str, float] = MISSING
+    coefficients: list[float] = MISSING
+    replicates: int = MISSING
+    selection_replicates: int = MISSING
+    selection_prompts: int = MISSING
+
+    def check(self, at: str) -> None:
+        """Check the ranges of the keys under `at`; an empty name is no study."""
+        if not self.name:
+            return
+        for key in ("families", "arms", "coefficients"):
+            value = getattr(self, key)
+            require(len(value) > 0, f"{at}.{key}", value, "name at least one")
+            require(len(set(value)) == len(value), f"{at}.{key}", value, "names one twice")
+        there_are = f"there are {', '.join(self.arms)}"
+        known = self.baseline in (*self.arms, SFT)
+        require(known, f"{at}.baseline", self.baseline, f"is neither an arm nor {SFT}; {there_are}")
+        for key in ("roles", "places"):
+            unknown = sorted(set(getattr(self, key)) - set(self.arms))
+            require(not unknown, f"{at}.{key}", unknown, f"are no arms; {there_are}")
+        taken = sorted({SFT, SOUP} & set(self.arms))
+        require(not taken, f"{at}.arms", taken, "are names of models that every study has; choose others")
+        for coefficient in self.coefficients:
+            require(coefficient >= 0, f"{at}.coefficients", coefficient, "must not be negative")
+        for key, least in (("replicates", 1), ("selection_replicates", 1), ("selection_prompts", 2)):
+            require(getattr(self, key) >= least, f"{at}.{key}", getattr(self, key), f"must be at least {least}")
+        most = SELECTION_REPLICATES
+        require(self.replicates <= most, f"{at}.replicates", self.replicates, f"must be at most {most}")
+
+
+@dataclass
+class Regime:
+    """A named recipe of the SFT models."""
+
+    name: str = MISSING

@@ -1,0 +1,92 @@
+"""What all kinds of figures of a study share: panels beside each other, the reference line, names that are too long."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from salsa.report.figures import DASHES, GREY
+from salsa.report.study.looks import shown
+
+STEPS = (1, 2, 5, 10)
+"""Between labels of an axis, times a power of ten."""
+_MOST_ACROSS = 3
+_LETTERS = 26
+"""Of a line of a name on an axis."""
+
+Series = Mapping[str, Any]
+
+
+def names(figure: Mapping[str, Any]) -> list[str]:
+    """Return the panels of a figure in the order of its series; one without a name where series name none."""
+    return list(dict.fromkeys(series.get("panel") or "" for series in figure["series"]))
+
+
+def scaled(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a figure with its values and its line times the scale of its y axis (100 turns shares into %)."""
+    scale = figure["y"].get("scale") or 1.0
+    series = [{**each, "points": [_scaled(point, scale) for point in each["points"]]} for each in figure["series"]]
+    line = None if figure["line"] is None else figure["line"] * scale
+    return {**figure, "line": line, "series": series, "y": {**figure["y"], "scale": 1.0}}
+
+
+def _scaled(point: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    numbers = {key: point[key] for key in ("value", "low", "high")}
+    return {**point, **{key: None if value is None else value * scale for key, value in numbers.items()}}
+
+
+def grid(figure: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many panels stand beside each other and below each other."""
+    count = max(1, len(names(figure)))
+    across = min(_MOST_ACROSS, count)
+    return across, -(-count // across)
+
+
+def subplots(drawn: Figure, figure: Mapping[str, Any]) -> list[tuple[Any, list[Series], bool, bool]]:
+    """Return for each panel its axes, its series, and whether it is the first of a row and the last of a column.
+
+    All panels have one scale, so that they can be compared.
+    """
+    across, down = grid(figure)
+    axes = drawn.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
+    panels = []
+    for index, name in enumerate(names(figure)):
+        if name:
+            axes[index].set_title(shown(wrapped(name)))
+        inside = [series for series in figure["series"] if (series.get("panel") or "") == name]
+        last = index + across >= len(names(figure))
+        panels.append((axes[index], inside, index % across == 0, last))
+        # Shared axes hide the labels of all rows but the last, also above an empty place.
+        axes[index].tick_params(axis="x", labelbottom=last)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    return panels
+
+
+def wrapped(text: str) -> str:
+    """Return a name in lines that an axis has room for."""
+    return "\n".join(textwrap.wrap(text, _LETTERS)) or text
+
+
+def reference(axis: Any, line: float | None, upright: bool) -> None:
+    """Draw the line at which nobody is better, if a figure has one."""
+    if line is not None:
+        style = {"color": GREY, "linewidth": 1.1, "linestyle": DASHES[2], "zorder": 1.5}
+        (axis.axvline if upright else axis.axhline)(line, **style)
+
+
+def places(figure: Mapping[str, Any]) -> list[Any]:
+    """Return the places of all points, in order: numbers by size; names, or a mixture of both, as they are met."""
+    met = list(dict.fromkeys(point["x"] for series in figure["series"] for point in series["points"]))
+    return met if categorical(met) else sorted(met)
+
+
+def categorical(found: Sequence[Any]) -> bool:
+    """Return whether places are names, and not all of them numbers."""
+    return any(isinstance(place, str) for place in found)
+
+
+def name_of(place: Any) -> str:
+    """Return how a place is called on an axis."""
+    return shown(wrapped(place)) if isinstance(place, str) else f"{place:g}".replace("-", "−")

@@ -1,0 +1,138 @@
+"""The form of `study.json`: what it must have, and how it is read and written. Stdlib only: fast."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from salsa.report.markup import visible
+from salsa.report.schema import finite
+
+SCHEMA = 1
+NAME = "study.json"
+ROLES = ("sft", "soup", "ppo", "salsa", "control", "other")
+KINDS = ("intervals", "lines", "curves", "plane")
+PARTS = (
+    "study",
+    "title",
+    "question",
+    "fingerprint",
+    "regime",
+    "scale",
+    "replicates",
+    "level",
+    "verdicts",
+    "headline",
+    "selection",
+    "tables",
+    "figures",
+    "notes",
+    "warnings",
+    "settings",
+    "cost",
+)
+
+
+def checked(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy in which numbers that are not finite are None, each with a warning.
+
+    Raises ValueError naming what is missing, unknown or given twice, TypeError for what JSON cannot hold.
+    """
+    if study.get("schema") != SCHEMA:
+        raise ValueError(f"study: schema is {study.get('schema')!r}, this version reads {SCHEMA}")
+    for problem in _problems(study):
+        raise ValueError(f"study {study.get('study')!r}: {problem}")
+    copy, sentences = finite(study)
+    return {**copy, "warnings": [*copy["warnings"], *sentences]}
+
+
+def printable(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checked copy whose texts are single lines in which nothing is invisible: what the renderers are given.
+
+    Raises what `checked` raises.
+    """
+    copy: dict[str, Any] = _in_lines(checked(study))
+    return copy
+
+
+def _in_lines(value: Any) -> Any:
+    if isinstance(value, str):
+        return " ".join(visible(value).split())
+    if isinstance(value, Mapping):
+        return {_in_lines(key): _in_lines(entry) for key, entry in value.items()}
+    return [_in_lines(entry) for entry in value] if isinstance(value, list) else value
+
+
+def to_json(study: Mapping[str, Any]) -> str:
+    """Return a study as strict JSON (a number that is not finite raises ValueError)."""
+    return json.dumps(study, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a study. Raises ValueError naming the file if it is not one, or is of another schema version."""
+    try:
+        study = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}); delete it and run the study again") from error
+    found = study.get("schema") if isinstance(study, dict) else None
+    if found != SCHEMA:
+        raise ValueError(f"{path}: schema is {found!r}, this version reads {SCHEMA}; run the study again")
+    return study
+
+
+def headline(study: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the verdict that is shown largest, or None where the study has none."""
+    return study["verdicts"][study["headline"]] if study["verdicts"] and study["headline"] is not None else None
+
+
+def _problems(study: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what would make a page that is wrong or incomplete."""
+    missing = [part for part in PARTS if part not in study]
+    if missing:
+        yield f"lacks {', '.join(missing)}"
+        return
+    count, index = len(study["verdicts"]), study["headline"]
+    if count and index is not None and not 0 <= index < count:
+        yield f"headline is {index}, there are {count} verdicts; give an index from 0, or null"
+    for table in study["tables"]:
+        yield from (f"table {table['name']!r}: {problem}" for problem in _of_table(table))
+    for figure in study["figures"]:
+        yield from (f"figure {figure['name']!r}: {problem}" for problem in _of_figure(figure))
+
+
+def _of_table(table: Mapping[str, Any]) -> Iterator[str]:
+    keys = [column["key"] for column in table["columns"]]
+    yield from (f"column {key!r} is given {count} times" for key, count in Counter(keys).items() if count > 1)
+    for row in table["rows"]:
+        yield from _of_role(row)
+        yield from (f"row {row['label']!r} has a cell {key!r}, no column" for key in row["cells"] if key not in keys)
+    if table["paper"] is None:
+        return
+    labels = Counter(row["label"] for row in table["rows"])
+    for name, cells in table["paper"]["cells"].items():
+        yield from (f"the paper's row {name!r} has a cell {key!r}, no column" for key in cells if key not in keys)
+        if name in {full_name(row) for row in table["rows"]}:
+            continue
+        if labels[name] != 1:
+            yield (
+                f"the paper's row {name!r} is the label of {labels[name]} rows; "
+                "name one row, as 'group: label' where several groups have that label"
+            )
+
+
+def full_name(row: Mapping[str, Any]) -> str:
+    """Return what tells a row from those of other groups: `group: label`, or the label of a row without group."""
+    return f"{row['group']}: {row['label']}" if row.get("group") else str(row["label"])
+
+
+def _of_figure(figure: Mapping[str, Any]) -> Iterator[str]:
+    if figure["kind"] not in KINDS:
+        yield f"kind is {figure['kind']!r}; give one of {', '.join(KINDS)}"
+    for series in figure["series"]:
+        yield from _of_role(series)
+
+
+def _of_role(entry: Mapping[str, Any]) -> Iterator[str]:
+    if entry["role"] not in ROLES:
+        yield f"role of {entry['label']!r} is {entry['role']!r}; give one of {', '.join(ROLES)}"

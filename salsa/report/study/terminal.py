@@ -1,0 +1,52 @@
+"""Shows a study in the terminal: the verdict first, then the tables. No NumPy: it must be fast."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.text import Text
+
+from salsa.report.study import reading, tables
+from salsa.report.study.schema import headline, printable
+from salsa.report.terminal import TerminalTable
+
+_WIDTH = 120
+_DECIDED, _OPEN = "cyan", "yellow"
+
+
+def show(study: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print a study so that a person grasps it at once; made for 120 columns, which files and pipes get."""
+    if console is None:
+        console = Console() if Console().is_terminal else Console(width=_WIDTH)
+    console.print(terminal(study))
+
+
+def terminal(study: Mapping[str, Any]) -> Group:
+    """Return everything that the terminal shows of a study, as one thing that rich can print."""
+    study = printable(study)
+    main = headline(study)
+    parts: list[Any] = [Text.assemble((study["title"], "bold"), (f"  {study['study']}", "dim")), Text("")]
+    if main:
+        parts.append(Padding(_verdict(main, bold=True), (0, 0, 0, 2)))
+        parts.append(Text(""))
+    parts += [Text(study["question"]), Text(reading.about(study), "dim")]
+    parts += [Text(f"Warning: {warning}", "red") for warning in study["warnings"]]
+    parts.append(Text(""))
+    others = [verdict for verdict in study["verdicts"] if verdict is not main]
+    parts += [Padding(_verdict(verdict), (0, 0, 0, 2)) for verdict in others]
+    parts += [Text("")] if others else []
+    shown, chosen = tables.tables(study), tables.selection(study)
+    parts += [TerminalTable(grid) for table in [*shown, *([chosen] if chosen else [])] for grid in table.blocks()]
+    parts += [Text(sentence, "dim") for sentence in reading.sentences(study, shown)]
+    parts += [Text(f"Note: {note}") for note in study["notes"]]
+    took = reading.cost(study)
+    parts += [Text(f"{took}.", "dim")] if took else []
+    return Group(*parts)
+
+
+def _verdict(verdict: Mapping[str, Any], bold: bool = False) -> Text:
+    """Return a verdict behind a mark that tells by its form, too, whether it is decided."""
+    decided = verdict["decided"] is not None
+    style = f"{_DECIDED if decided else _OPEN}{' bold' if bold else ''}"
+    return Text.assemble(("● " if decided else "○ ", style), (verdict["sentence"], style if bold else ""))

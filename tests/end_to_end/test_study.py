@@ -1,0 +1,68 @@
+"""A study by its command: chosen coefficients, tables, figures, a sentence; nothing twice, and nothing again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.test_zoo import ROOT, SMALL
+
+pytestmark = pytest.mark.slow
+
+STUDY = (
+    "study=out_of_distribution",
+    "study.replicates=2",
+    "study.selection_replicates=1",
+    "study.selection_prompts=12",
+    "study.coefficients=[.1,.4]",
+    "logger=none",
+)
+
+
+def command(outputs: Path, *overrides: str, code: int = 0) -> str:
+    small = [text for text in SMALL if not text.startswith("suite=")]
+    arguments = [*small, *STUDY, f"outputs.dir={outputs}", *overrides]
+    done = subprocess.run([sys.executable, "run.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return " ".join(done.stdout.split())
+
+
+def test_a_study_ends_in_tables_and_a_computed_sentence(tmp_path: Path) -> None:
+    before = command(tmp_path, "plan=true")
+    assert "coefficients are not chosen yet: the plan below takes 0.4 for every arm" in before
+    printed = command(tmp_path)
+    (folder,) = (tmp_path / "studies").iterdir()
+    study = json.loads((folder / "study.json").read_text())
+    sentence = study["verdicts"][study["headline"]]["sentence"]
+    assert "SALSA" in sentence
+    assert sentence in printed
+    assert {each["arm"]: each["coefficient"] in (0.1, 0.4) for each in study["selection"]["chosen"]} == {
+        "PPO": True,
+        "SALSA": True,
+        "ref SFT2": True,
+        "start+ref soup": True,
+    }
+    names = {path.name for path in folder.iterdir()}
+    assert {"study.json", "table.md", "table.csv", "table.tex", "page.html", "win_rates.png", "win_rates.pdf"} <= names
+    assert "<script src" not in (folder / "page.html").read_text()
+    again = command(tmp_path)
+    assert "now: 0 computed" in again
+    attempts = [json.loads(path.read_text())["attempts"] for path in tmp_path.glob("store/*/*/manifest.json")]
+    assert set(attempts) == {1}
+    assert f"{len(attempts)} distinct stages, begun {len(attempts)} times in all" in again
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("policy.kl_coef=.3", "policy.kl_coef=.3: a study sets this itself; use study.coefficients"),
+        ("model=gemma", "model=gemma: a study sets this itself; use study.families"),
+        ("judge=function", "studies need a judge that does: gold or reward_model"),
+    ],
+)
+def test_what_a_study_cannot_take_is_said(tmp_path: Path, override: str, says: str) -> None:
+    extra = ["judge.function={_target_: tests.rules.any}"] if override == "judge=function" else []
+    assert says in command(tmp_path, override, *extra, code=1)

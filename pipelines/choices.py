@@ -136,6 +136,8 @@ class StudyKind(Enum):
 
     none = "none"
     comparison = "comparison"
+    frontier = "frontier"
+    landscape = "landscape"
 
 
 class Tracker(Enum):

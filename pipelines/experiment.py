@@ -84,7 +84,7 @@ class Builder:
         self.base = self._base()
         self.common = self.common | ({"base": self.base} if self.lora else {})
         ingredients = max(2, recipe.ingredients(self.config.soup))
-        self.sft = [self._sft(index) for index in range(1, ingredients + 1)]
+        self.sft = [self.ingredient(index) for index in range(1, ingredients + 1)]
         self.reward = self._reward(ROLE_REWARD, self.sft[0])
         self.soup = self._soup()
         # The judge starts from the base: an SFT model is an ingredient of the soup, and a judge that is its relative
@@ -120,7 +120,8 @@ class Builder:
         }
         return self.plan.add("base", "base", identity, self.common)
 
-    def _sft(self, index: int) -> Stage:
+    def ingredient(self, index: int) -> Stage:
+        """Add an SFT model, from 1, and return its stage."""
         sft = self.config.sft
         identity = {
             "data": self.draws,
@@ -285,13 +286,9 @@ class Builder:
     def _judges(self) -> dict[str, Stage]:
         return {"reward": self.reward} | ({"judge": self.judge_model} if self.judge_model else {})
 
-    def _landscape(self, rows: list[Row]) -> Stage:
+    def points(self) -> landscape.Points:
+        """Return what adds the points of a landscape to the plan."""
         config, settings = self.config, self.config.landscape
-        trained = {row.name: row.model for row in rows if row.role in TRAINED}
-        named = {"base": ("base", self.base), "soup": ("soup", self.soup)}
-        arms = [row for row in rows if row.role in TRAINED]
-        keys = ("opponent", "policy", *config.controls)
-        named |= {key: (row.name, row.model) for key, row in zip(keys, arms, strict=True)}
         measuring = {
             "data": self.draws,
             "suite": settings.suite,
@@ -303,6 +300,15 @@ class Builder:
             "judge": judges.scores(config.judge),
             "missing_end_score": config.policy.missing_end_score,
         } | self.replicate
+        return landscape.Points(self.plan, measuring, self._judges() | self.common)
+
+    def _landscape(self, rows: list[Row]) -> Stage:
+        config, settings = self.config, self.config.landscape
+        trained = {row.name: row.model for row in rows if row.role in TRAINED}
+        named = {"base": ("base", self.base), "soup": ("soup", self.soup)}
+        arms = [row for row in rows if row.role in TRAINED]
+        keys = ("opponent", "policy", *config.controls)
+        named |= {key: (row.name, row.model) for key, row in zip(keys, arms, strict=True)}
         drawing = {
             "suite": settings.suite,
             "judge": judges.scores(config.judge),
@@ -311,9 +317,9 @@ class Builder:
             "model": config.model.family.value,
             "scale": config.scale.name,
         } | self.replicate
-        models = [landscape.model(name, named, self._sft) for name in settings.models]
+        models = [landscape.model(name, named, self.ingredient) for name in settings.models]
         landscape.check_span(models, self.soup)
-        points = landscape.Points(self.plan, measuring, self._judges() | self.common)
+        points = self.points()
         policies = trained if settings.policies else {}
         return landscape.add(points, settings, drawing, models, policies, self.base)
 

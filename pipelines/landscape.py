@@ -107,7 +107,7 @@ def add(
     """
     inputs = {f"model_{index}": stage for index, (_, stage) in enumerate(models, start=1)} | {"base": base}
     shapes: dict[str, list[dict[str, Any]]] = {}
-    for shape, grid in _grids(landscape).items():
+    for shape, grid in grids(landscape).items():
         stages = [points.add(models[: len(weights)], weights) for weights in grid]
         keys = [f"point_{stage.fingerprint[:12]}" for stage in stages]
         inputs |= dict(zip(keys, stages, strict=True))
@@ -118,7 +118,8 @@ def add(
     return points.plan.add("landscape", "landscape", dict(drawing) | names | shapes, inputs)
 
 
-def _grids(landscape: Landscape) -> dict[str, list[tuple[float, ...]]]:
+def grids(landscape: Landscape) -> dict[str, list[tuple[float, ...]]]:
+    """Return the weights of the models at each point of the line, and of the plane if there are three models."""
     # Imported here: NumPy takes longer to start than a plan without landscape takes to make.
     from salsa.soup.landscape import line_grid, plane_grid
 

@@ -4,19 +4,22 @@ from typing import Any
 
 from pipelines.stages.anchors import ANCHORS
 from pipelines.stages.judge import SCORES
+from pipelines.stages.point import POINT
 from pipelines.stages.report import ANCHOR_NAMES
 from pipelines.stages.select import SELECT
 from pipelines.work import Work
 from salsa.evaluation.scores import read
 from salsa.report.study.folder import write
-from salsa.studies.comparison import Settings, comparison
-from salsa.studies.evidence import Evidence, Model
+from salsa.studies.comparison import comparison
+from salsa.studies.evidence import Evidence, Model, Point
+from salsa.studies.frontier import frontier
+from salsa.studies.landscape import Soup, landscape
+from salsa.studies.settings import Settings
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
     """Leave `study.json` and everything that people read of it."""
     config = work.config
-    evidence = Evidence([_model(work, told) for told in config["models"]], config["suites"], config["tie_margin"])
     settings = Settings(
         baseline=config["baseline"],
         roles=config["arms"],
@@ -26,7 +29,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         axis=config["axis"],
         places=config["places"],
     )
-    found = comparison(evidence, settings)
+    found = _found(work, settings)
     told = {
         "schema": 1,
         "study": config["study"],
@@ -35,7 +38,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         "fingerprint": work.stage.fingerprint,
         "regime": config["regime"],
         "scale": config["scale"],
-        "replicates": len(evidence.replicates),
+        "replicates": len({model["replicate"] for model in config["models"]}),
         "level": config["level"],
         "selection": _selection(work),
         "paper": None,
@@ -51,10 +54,37 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     return headline, {"verdict": headline}
 
 
+def _found(work: Work, settings: Settings) -> dict[str, Any]:
+    """Return what the study's kind makes of its evidence: tables, figures, verdicts, notes."""
+    config = work.config
+    if config["kind"] == "landscape":
+        return landscape([_soup(work, told) for told in config["models"]], settings)
+    models = [_model(work, told) for told in config["models"]]
+    if config["kind"] == "frontier":
+        return frontier(models, settings)
+    return comparison(Evidence(models, config["suites"], config["tie_margin"]), settings)
+
+
+def _soup(work: Work, told: dict[str, Any]) -> Soup:
+    artifact = work.inputs[told["key"]]
+    measured = artifact.json(POINT)
+    return Soup(
+        family=told["family"],
+        replicate=told["replicate"],
+        weights=tuple(told["weights"]),
+        gold=sum(measured["judge"]) / len(measured["judge"]),
+        reward=sum(measured["reward"]) / len(measured["reward"]),
+        loss=sum(measured["loss"]) / sum(measured["tokens"]),
+        print=artifact.fingerprint,
+    )
+
+
 def _model(work: Work, told: dict[str, Any]) -> Model:
-    artifacts = {suite: work.inputs[f"{told['key']}:judge:{suite}"] for suite in work.config["suites"]}
+    roles = {suite: f"{told['key']}:judge:{suite}" for suite in work.config["suites"]}
+    artifacts = {suite: work.inputs[role] for suite, role in roles.items() if role in work.inputs}
     anchors = work.inputs[f"{told['key']}:anchors"]
-    final = anchors.json(ANCHORS)["final"]["divergences"]
+    measured = anchors.json(ANCHORS)
+    final = measured["final"]["divergences"]
     return Model(
         family=told["family"],
         arm=told["arm"],
@@ -62,8 +92,14 @@ def _model(work: Work, told: dict[str, Any]) -> Model:
         coefficient=told["coefficient"],
         scores={suite: read(artifact.file(SCORES)) for suite, artifact in artifacts.items()},
         kl={ANCHOR_NAMES[name]: sum(values["k1"]) / len(values["k1"]) for name, values in final.items()},
+        points=[_named(point) for point in measured["points"]],
         prints={suite: artifact.fingerprint for suite, artifact in artifacts.items()} | {"kl": anchors.fingerprint},
     )
+
+
+def _named(point: dict[str, Any]) -> Point:
+    kl = {ANCHOR_NAMES[name]: values["k1"] for name, values in point["kl"].items()}
+    return Point(point["step"], point["judge"], point["reward"], point["length"], point["unfinished"], kl)
 
 
 def _selection(work: Work) -> dict[str, Any] | None:

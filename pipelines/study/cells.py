@@ -9,13 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipelines import identity as published
-from pipelines import judges
+from pipelines import judges, landscape
+from pipelines.choices import StudyKind
 from pipelines.configuration import Config
-from pipelines.evaluation import Row
+from pipelines.evaluation import Evaluation, Row
 from pipelines.experiment import Builder
 from pipelines.plan import Plan, Stage
 from pipelines.study.settings import SELECTION_REPLICATES, SFT, SOUP
 
+SHAPES = {"reward_line": "line", "reward_plane": "plane"}
+"""Studies of soups before any RL: on the line through two SFT models, on the plane through three."""
 VALIDATION = "validation"
 """The suite by which coefficients are chosen; no other study stage reads it."""
 Compose = Callable[[Sequence[str]], Config]
@@ -34,11 +37,13 @@ class Study:
         self.config = config
         self.digest = digest
         self.plan = Plan()
+        self.chooses = self.settings.kind is StudyKind.comparison
+        self.shape = SHAPES.get(self.settings.name, "") if self.settings.kind is StudyKind.landscape else ""
         self.suites = list(self.settings.suites or config.suite.names)
         self._composed: dict[tuple[str, str], Config] = {}
         self._plain: dict[str, Config] = {}
         for family in self.settings.families:
-            self._plain[family] = compose([f"model={family}"])
+            self._plain[family] = compose([f"model={family}", *([f"landscape={self.shape}"] if self.shape else [])])
             self._plain[family].suite.names = self.suites
             for arm, overrides in self.settings.arms.items():
                 composed = compose([f"model={family}", *overrides])
@@ -48,10 +53,10 @@ class Study:
     def selection(self) -> dict[tuple[str, str], Stage]:
         """Plan the choice of coefficients; return the stage that chooses, for each family and arm.
 
-        There is none where there is one coefficient only.
+        There is none where there is one coefficient only, or all are reported.
         """
         settings, judge = self.settings, self.config.judge
-        if len(settings.coefficients) == 1:
+        if len(settings.coefficients) == 1 or not self.chooses:
             return {}
         replicates = range(SELECTION_REPLICATES, SELECTION_REPLICATES + settings.selection_replicates)
         identity = {
@@ -79,8 +84,11 @@ class Study:
     def reporting(self, chosen: Chosen, selected: Mapping[tuple[str, str], Stage]) -> Stage:
         """Plan what is reported, beside what was planned before; return the stage that makes the study's tables.
 
-        `chosen` are the coefficients that came out of `selected`, the stages that chose them.
+        `chosen` are the coefficients that came out of `selected`, the stages that chose them; a study of fronts reports
+        all of them.
         """
+        if self.settings.kind is StudyKind.landscape:
+            return self._landscape()
         told: list[dict[str, Any]] = []
         inputs: dict[str, Stage] = {f"select:{family}:{arm}": stage for (family, arm), stage in selected.items()}
 
@@ -99,13 +107,14 @@ class Study:
                 shared = {SFT: (base.sft[0], "ingredient"), SOUP: (base.soup, "soup")}
                 for name, (model, role) in shared.items():
                     row = Row(_named(name, family, replicate), role, model)
-                    add(row, base.evaluation().add(row), about | {"arm": name, "coefficient": None})
+                    add(row, self._measured(base.evaluation(), row), about | {"arm": name, "coefficient": None})
                 for arm in self.settings.arms:
                     builder = self._builder(self._composed[family, arm], replicate)
-                    coefficient = float(chosen[family, arm])
-                    row = self._row(builder, family, arm, replicate, coefficient)
-                    stages = builder.evaluation(base.soup).add(row)
-                    add(row, stages, about | {"arm": arm, "coefficient": coefficient})
+                    coefficients = [chosen[family, arm]] if self.chooses else self.settings.coefficients
+                    for coefficient in map(float, coefficients):
+                        row = self._row(builder, family, arm, replicate, coefficient)
+                        stages = self._measured(builder.evaluation(base.soup), row)
+                        add(row, stages, about | {"arm": arm, "coefficient": coefficient})
         return self._tables(told, inputs)
 
     def _builder(self, composed: Config, replicate: int) -> Builder:
@@ -120,6 +129,27 @@ class Study:
         policy.kl_coef = float(coefficient)
         builder.config.policy = policy
         return builder.row(f"{_named(arm, family, replicate)} at {coefficient:g}", "policy", policy)
+
+    def _landscape(self) -> Stage:
+        """Plan the points of the soups of each replicate's SFT models; no policy is trained."""
+        told: list[dict[str, Any]] = []
+        inputs: dict[str, Stage] = {}
+        for family in self.settings.families:
+            for replicate in range(self.settings.replicates):
+                builder = self._builder(self._plain[family], replicate)
+                points = builder.points()
+                for weights in landscape.grids(builder.config.landscape)[self.shape]:
+                    models = [(f"SFT{index}", builder.ingredient(index)) for index in range(1, len(weights) + 1)]
+                    stage = points.add(models, weights)
+                    key = f"p{len(told)}"
+                    inputs[key] = stage
+                    about = {"family": family, "replicate": replicate, "weights": list(weights)}
+                    told.append({"key": key, **about})
+        return self._tables(told, inputs)
+
+    def _measured(self, evaluation: Evaluation, row: Row) -> dict[str, Stage]:
+        """Return what is measured of a model: everything, or what a front needs, which is less than half the work."""
+        return evaluation.add(row) if self.chooses else {"anchors": evaluation.anchored(row)}
 
     def _validated(self, builder: Builder, row: Row) -> Stage:
         return builder.evaluation().validated(row, VALIDATION, self.settings.selection_prompts)

@@ -98,8 +98,8 @@ def _composer() -> Compose:
 def _chosen(config: Config, selected: Selected, store: Store) -> dict[tuple[str, str], float] | None:
     """Return the coefficient of each family and arm; None while some of them are not chosen."""
     arms = [(family, arm) for family in config.study.families for arm in config.study.arms]
-    if not selected:
-        return dict.fromkeys(arms, float(config.study.coefficients[0]))
+    if not selected:  # one coefficient, or all of them, or no arms: nothing to choose
+        return {cell: float(config.study.coefficients[0]) for cell in arms}
     found = {}
     for cell in arms:
         artifact = store.find("select", selected[cell].fingerprint)

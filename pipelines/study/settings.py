@@ -37,10 +37,19 @@ class StudySettings:
         """Check the ranges of the keys under `at`; an empty name is no study."""
         if not self.name:
             return
-        for key in ("families", "arms", "coefficients"):
+        trains = self.kind is not StudyKind.landscape
+        for key in ("families", *(("arms", "coefficients") if trains else ())):
             value = getattr(self, key)
             require(len(value) > 0, f"{at}.{key}", value, "name at least one")
             require(len(set(value)) == len(value), f"{at}.{key}", value, "names one twice")
+        if trains:
+            self._check_arms(at)
+        for key, least in (("replicates", 1), ("selection_replicates", 1), ("selection_prompts", 2)):
+            require(getattr(self, key) >= least, f"{at}.{key}", getattr(self, key), f"must be at least {least}")
+        most = SELECTION_REPLICATES
+        require(self.replicates <= most, f"{at}.replicates", self.replicates, f"must be at most {most}")
+
+    def _check_arms(self, at: str) -> None:
         there_are = f"there are {', '.join(self.arms)}"
         known = self.baseline in (*self.arms, SFT)
         require(known, f"{at}.baseline", self.baseline, f"is neither an arm nor {SFT}; {there_are}")
@@ -51,10 +60,6 @@ class StudySettings:
         require(not taken, f"{at}.arms", taken, "are names of models that every study has; choose others")
         for coefficient in self.coefficients:
             require(coefficient >= 0, f"{at}.coefficients", coefficient, "must not be negative")
-        for key, least in (("replicates", 1), ("selection_replicates", 1), ("selection_prompts", 2)):
-            require(getattr(self, key) >= least, f"{at}.{key}", getattr(self, key), f"must be at least {least}")
-        most = SELECTION_REPLICATES
-        require(self.replicates <= most, f"{at}.replicates", self.replicates, f"must be at most {most}")
 
 
 @dataclass

@@ -13,11 +13,23 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Point:
+    """What was measured on the validation suite after `step` training steps; `kl` is in nats a reply (k1) by anchor."""
+
+    step: int
+    gold: float
+    reward: float
+    length: float
+    unfinished: float
+    kl: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Model:
     """One model of a study; `coefficient` is None where no RL made it.
 
-    `scores` are its replies by suite, `kl` its mean KL (k1, nats a reply) by anchor, `prints` the fingerprints of the
-    artifacts that these come from: by suite, and "kl".
+    `scores` are its replies by suite, `kl` its mean KL (k1, nats a reply) by anchor, `points` what was measured along
+    its training, `prints` the fingerprints of the artifacts that these come from: by suite, and "kl".
     """
 
     family: str
@@ -27,6 +39,7 @@ class Model:
     scores: Mapping[str, Sequence[ScoredReply]]
     kl: Mapping[str, float] = field(default_factory=dict)
     prints: Mapping[str, str] = field(default_factory=dict)
+    points: Sequence[Point] = ()
 
 
 class Evidence:

@@ -1,0 +1,29 @@
+"""What a study is computed with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SFT, SOUP = "SFT1", "soup"
+"""Models that no RL made and every study has."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a comparison is computed with; `roles` colour the arms, `seed` is that of the resampling.
+
+    `places` are the arms' places on an axis called `axis`, where they have one, such as weights or numbers of models.
+    """
+
+    baseline: str
+    roles: Mapping[str, str]
+    rounds: int
+    level: float
+    seed: int
+    axis: str = ""
+    places: Mapping[str, float] = field(default_factory=dict)
+
+    def rng(self) -> np.random.Generator:
+        """Return a fresh stream: all figures see the same draws."""
+        return np.random.default_rng(self.seed)

@@ -98,13 +98,14 @@ def _margins(evidence: Evidence, asked: _Asked, settings: Settings) -> Numbers:
 
 def _rates(evidence: Evidence, other: str, settings: Settings) -> dict[str, Any]:
     suites = evidence.suites
-    columns = [column(suite, f"win rate vs {other}", "%", 1, 100) for suite in suites]
-    columns += [column(MEAN, f"win rate vs {other}", "%", 1, 100)] if len(suites) > 1 else []
+    keys = [*suites, *([MEAN] if len(suites) > 1 else [])]
+    group = f"win rate vs {other}"
+    columns = [column(key, group, "%", 1, 100, better="high", even=0.5) for key in keys]
     rows = []
     for family in evidence.families:
         for arm in evidence.arms:
             cells: dict[str, Any] = {}
-            for key in (each["key"] for each in columns):
+            for key in keys:
                 used = suites if key == MEAN else [key]
                 if arm != other:
                     rate = _rate(evidence, family, arm, other, used, settings)
@@ -114,14 +115,14 @@ def _rates(evidence: Evidence, other: str, settings: Settings) -> dict[str, Any]
     caption = (
         f"Win rate against {other} of the same replicate: win + tie / 2, scores within {evidence.tie_margin:g} tie"
     )
-    return table(name, f"{caption}. {_intervals(evidence, settings)}", columns, rows)
+    return table(name, f"Win rate against {other}", f"{caption}. {_intervals(evidence, settings)}", columns, rows)
 
 
 def _gold(evidence: Evidence, settings: Settings) -> dict[str, Any]:
     suites = evidence.suites
     keys = [*suites, *([MEAN] if len(suites) > 1 else [])]
-    columns = [column(key, "gold reward", "points", 2, 1) for key in keys]
-    columns.append(column("difference", f"less {settings.baseline}", "points", 2, label=keys[-1]))
+    columns = [column(key, "gold reward", "points", 2, better="high") for key in keys]
+    columns.append(column("difference", f"less {settings.baseline}", "points", 2, label=keys[-1], even=0.0))
     rows = []
     for family in evidence.families:
         for arm in evidence.arms:
@@ -137,7 +138,7 @@ def _gold(evidence: Evidence, settings: Settings) -> dict[str, Any]:
                 prints = evidence.prints(family, [arm, settings.baseline], suites)
                 cells["difference"] = cell(_estimate(evidence, family, less, suites, settings), prints)
             rows.append(row(arm, family if len(evidence.families) > 1 else None, cells, settings))
-    return table("gold", f"Mean gold reward. {_intervals(evidence, settings)}", columns, rows)
+    return table("gold", "Gold reward", f"Mean gold reward. {_intervals(evidence, settings)}", columns, rows)
 
 
 def _behaviour(evidence: Evidence, settings: Settings) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def _behaviour(evidence: Evidence, settings: Settings) -> dict[str, Any]:
         "KL(model || anchor) on the model's own replies to the validation suite at temperature 1, t intervals over "
         "replicates. A high score of the reward model that was optimised is no evidence of better replies; gold is."
     )
-    return table("behaviour", caption, columns, rows)
+    return table("behaviour", "What the policies have become", caption, columns, rows)
 
 
 def _lines(evidence: Evidence, trained: Sequence[str], settings: Settings) -> list[dict[str, Any]]:
@@ -192,7 +193,7 @@ def _lines(evidence: Evidence, trained: Sequence[str], settings: Settings) -> li
         rates.append(series(family, "salsa", won))
         golds.append(series(family, "salsa", gold))
     against = f"win rate against {settings.baseline}"
-    title = f"{against.capitalize()}, mean of the suites"
+    title = f"{_title(against)}, mean of the suites"
     return [
         figure("win_rate_line", title, "lines", (settings.axis, f"{against}, %"), rates, line=50.0),
         figure("gold_line", "Gold reward, mean of the suites", "lines", (settings.axis, "gold reward, points"), golds),
@@ -203,23 +204,24 @@ def _figures(evidence: Evidence, rivals: Sequence[str], settings: Settings) -> l
     against = f"win rate against {settings.baseline}"
     places = {suite: [suite] for suite in evidence.suites}
     places |= {MEAN: evidence.suites} if len(evidence.suites) > 1 else {}
-    figures = []
-    for family in evidence.families:
-        drawn = [
-            series(
-                arm,
-                role(arm, settings),
-                [
-                    point(name, _rate(evidence, family, arm, settings.baseline, suites, settings), 100)
-                    for name, suites in places.items()
-                ],
-            )
-            for arm in rivals
-        ]
-        name = f"win_rates_{family}" if len(evidence.families) > 1 else "win_rates"
-        title = f"{against.capitalize()}, {family}"
-        figures.append(figure(name, title, "intervals", ("suite", f"{against}, %"), drawn, line=50.0))
-    return figures
+    drawn = [
+        series(
+            arm,
+            role(arm, settings),
+            [
+                point(name, _rate(evidence, family, arm, settings.baseline, suites, settings), 100)
+                for name, suites in places.items()
+            ],
+            family if len(evidence.families) > 1 else None,
+        )
+        for family in evidence.families
+        for arm in rivals
+    ]
+    return [figure("win_rates", _title(against), "intervals", ("suite", f"{against}, %"), drawn, line=50.0)]
+
+
+def _title(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _notes(evidence: Evidence, tests: Mapping[bool, int], settings: Settings) -> list[str]:

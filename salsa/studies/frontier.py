@@ -108,7 +108,7 @@ def _table(
     less = f"less {settings.baseline} at KL"
     columns += [column(f"less{index}", less, "points", 2, label=f"{kl:.2f} nats") for index, kl in enumerate(levels)]
     columns += [
-        column("mean", f"less {settings.baseline}", "points", 2, label="mean over the shared KL"),
+        column("mean", f"less {settings.baseline}", "points", 2, label="mean over the shared KL", even=0.0),
         column("peak", "highest", "points", 2, label="gold"),
         column("peak_kl", "highest", "nats", 2, label="at KL"),
     ]
@@ -134,7 +134,7 @@ def _table(
         f"{settings.level:.0%} t intervals over replicates, not corrected for several comparisons. The highest point "
         "of a front is biased upwards."
     )
-    return table(f"matched KL{at}", caption, columns, rows)
+    return table(f"matched KL{at}", f"Gold at the same KL{at}", caption, columns, rows)
 
 
 def _outside(count: int) -> str | None:

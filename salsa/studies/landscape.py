@@ -93,8 +93,8 @@ def _table(soups: Sequence[Soup], settings: Settings, at: str) -> dict[str, Any]
         named |= {"SFT1 + SFT2": (0.5, 0.5, 0.0), "SFT1 + SFT3": (0.5, 0.0, 0.5), "SFT2 + SFT3": (0.0, 0.5, 0.5)}
     named["soup of all"] = _centre(soups)
     columns = [
-        column(name, "before any RL", unit, digits, label=title)
-        for name, (title, _, unit, digits, _) in QUANTITIES.items()
+        column(name, "before any RL", unit, digits, label=title, better="high" if more else "low")
+        for name, (title, _, unit, digits, more) in QUANTITIES.items()
     ]
     rows = []
     for label, weights in named.items():
@@ -106,7 +106,7 @@ def _table(soups: Sequence[Soup], settings: Settings, at: str) -> dict[str, Any]
         "Soups of SFT models before any RL, on the same prompts and with the same random numbers; "
         f"{settings.level:.0%} t intervals over replicates, not corrected for several comparisons."
     )
-    return table(f"named points{at}", caption, columns, rows)
+    return table(f"named points{at}", f"Models and soups{at}", caption, columns, rows)
 
 
 def _figure(soups: Sequence[Soup], name: str, settings: Settings, at: str) -> dict[str, Any]:

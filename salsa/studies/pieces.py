@@ -9,11 +9,13 @@ from salsa.studies.settings import SFT, SOUP, Settings
 
 
 def table(
-    name: str, caption: str, columns: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+    name: str, title: str, caption: str, columns: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return a table whose rows are models."""
+    """Return a table whose rows are models, in groups of families."""
     return {
         "name": name,
+        "title": title,
+        "group_header": "family",
         "caption": caption,
         "row_header": "model",
         "columns": list(columns),
@@ -22,9 +24,22 @@ def table(
     }
 
 
-def column(key: str, group: str, unit: str, digits: int, scale: float = 1, label: str = "") -> dict[str, Any]:
-    """Return a column; `scale` is what its values are multiplied by to have the unit."""
-    return {"key": key, "label": label or key, "group": group, "unit": unit, "digits": digits, "scale": scale}
+def column(
+    key: str,
+    group: str,
+    unit: str,
+    digits: int,
+    scale: float = 1,
+    label: str = "",
+    better: str | None = None,
+    even: float | None = None,
+) -> dict[str, Any]:
+    """Return a column; `scale` is what its values are multiplied by to have the unit.
+
+    `better` ("high" or "low") marks the best, `even` the value that an interval has to leave out to decide something.
+    """
+    told = {"key": key, "label": label or key, "group": group, "unit": unit, "digits": digits, "scale": scale}
+    return told | ({"better": better} if better else {}) | ({"even": even} if even is not None else {})
 
 
 def row(arm: str, group: str | None, cells: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -48,9 +63,9 @@ def point(x: float | str, estimate: Estimate, scale: float = 1) -> dict[str, Any
     return {"x": x, **{key: None if value is None else scale * value for key, value in values.items()}}
 
 
-def series(label: str, arm_role: str, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a series of a figure."""
-    return {"label": label, "role": arm_role, "points": list(points)}
+def series(label: str, arm_role: str, points: Sequence[Mapping[str, Any]], panel: str | None = None) -> dict[str, Any]:
+    """Return a series of a figure; those of one `panel` are drawn together."""
+    return {"label": label, "role": arm_role, "points": list(points)} | ({"panel": panel} if panel else {})
 
 
 def figure(

@@ -101,7 +101,8 @@ def test_every_cell_names_what_it_comes_from() -> None:
 
 def test_families_have_groups_figures_and_sentences_of_their_own() -> None:
     found = comparison(evidence({"SALSA": 1.0}, families=("llama2", "gemma")), SETTINGS)
-    assert [figure["name"] for figure in found["figures"]] == ["win_rates_llama2", "win_rates_gemma"]
+    (figure,) = found["figures"]
+    assert [(each["label"], each["panel"]) for each in figure["series"]] == [("SALSA", "llama2"), ("SALSA", "gemma")]
     assert len(found["verdicts"]) == 2 * 3
     assert "on the mean of the suites (gemma)" in found["verdicts"][1]["sentence"], "main comparisons come first"
     assert {row["group"] for row in found["tables"][0]["rows"]} == {"llama2", "gemma"}

@@ -43,7 +43,8 @@ def named(study: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _values(figure: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [point for series in figure["series"] for point in series["points"] if point["value"] is not None]
+    points = (point for series in figure["series"] for point in series["points"])
+    return [point for point in points if point["value"] is not None and point["x"] is not None]
 
 
 def draw(study: Mapping[str, Any], figure: Mapping[str, Any], framed: bool = True) -> Figure:
@@ -51,9 +52,10 @@ def draw(study: Mapping[str, Any], figure: Mapping[str, Any], framed: bool = Tru
     given, figure = looks.of(study, figure), panels.scaled(figure)
     kind = intervals if figure["kind"] == "intervals" else traces
     with matplotlib.rc_context(STYLE):
-        entries = _entries(figure, given)
+        seen = {key: look for key, look in given.items() if key in _seen(figure)}
+        entries = _entries(figure, seen)
         width, height = kind.size(figure)
-        columns = _columns(list(given), width)
+        columns = _columns(list(seen), width)
         lines = frames.legend_height(len(entries), columns) if entries else 0.0
         heading = textwrap.wrap(figure["title"], int(width / _HEADING_LETTER)) if framed else []
         small = 0.16 * -(-len(explanation(study, figure)) * 0.068 // width) if framed else 0.0
@@ -66,9 +68,14 @@ def draw(study: Mapping[str, Any], figure: Mapping[str, Any], framed: bool = Tru
     return drawn
 
 
+def _seen(figure: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return the series that have a point, so that no other one stands in the legend."""
+    return {(series["role"], series["label"]) for series in figure["series"] if _values({"series": [series]})}
+
+
 def _entries(figure: Mapping[str, Any], given: Mapping[tuple[str, str], Look]) -> list[Line2D]:
-    """Return the entries of the legend; a single series needs none, its title says what it is."""
-    if len(given) < 2:
+    """Return the entries of the legend; a single series needs none where the title says what it is."""
+    if len(given) == 1 and all(label in figure["title"] for _, label in given):
         return []
     joined = {
         (series["role"], series["label"])

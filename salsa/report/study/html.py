@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 
-from salsa.report.grid import Cell, Column
+from salsa.report.grid import Cell, Column, scrollable
 from salsa.report.study.reading import ROLES
 from salsa.report.study.tables import Table
 
@@ -19,9 +19,7 @@ def table(shown: Table, roles: bool = True) -> str:
     """
     grid, names = shown.grid, 1 if shown.grouped else 0
     columns = grid.columns[names:]
-    label = escape(grid.title)
-    parts = [f'<div class="wide" role="region" tabindex="0" aria-label="{label}"><table>']
-    parts += [f"<caption>{escape(grid.caption)}</caption>" if grid.caption else f"<caption>{label}</caption>"]
+    parts = [f"{scrollable(grid.title)}<table><caption>{escape(grid.caption or grid.title)}</caption>"]
     parts += ["<thead>", *_headings(columns, shown.paper), "</thead>"]
     groups = groupby(range(len(grid.rows)), key=lambda index: grid.rows[index][0].text if names else "")
     for group, indices in groups:

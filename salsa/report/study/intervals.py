@@ -8,22 +8,26 @@ from matplotlib.ticker import MaxNLocator
 
 from salsa.report.figures import GREY, RULE
 from salsa.report.study import panels
-from salsa.report.study.looks import Look, shown
+from salsa.report.study.looks import Look
 
 _SLOT, _BETWEEN = 0.19, 0.16
 """Inches: of the line of a series, and between places."""
+_NAME_LINE = 0.16
 _AROUND, _TITLE, _LEAST = 0.75, 0.25, 1.2
-_WIDTHS = {1: 7.2, 2: 9.0, 3: 10.6}
-"""Inches, by the panels that stand beside each other."""
 _SHADE = 0.35
 
 
 def size(figure: Mapping[str, Any]) -> tuple[float, float]:
     """Return the width and height of the axes with their labels, in inches."""
     across, down = panels.grid(figure)
-    row = len(panels.places(figure)) * (_SLOT * len(_lines(figure)) + _BETWEEN)
-    lines = sum(panels.name_of(place).count("\n") for place in panels.places(figure)) * 0.12
-    return _WIDTHS[across], max(_LEAST, down * (row + _TITLE + lines)) + _AROUND
+    return panels.WIDTHS[across], max(_LEAST, down * (_row(figure) + _TITLE)) + _AROUND
+
+
+def _row(figure: Mapping[str, Any]) -> float:
+    """Return the height of a panel in inches, in which every place has room for its series and for its name."""
+    places = panels.places(figure)
+    lines = max((panels.name_of(place).count("\n") + 1 for place in places), default=1)
+    return len(places) * (max(_SLOT * len(_lines(figure)), _NAME_LINE * lines) + _BETWEEN)
 
 
 def _lines(figure: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -47,10 +51,8 @@ def draw(drawn: Figure, figure: Mapping[str, Any], looks: Mapping[tuple[str, str
         axis.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=panels.STEPS))
         axis.set_ylim(len(places) - 0.5, -0.5)
         axis.set_yticks(range(len(places)), [panels.name_of(place) for place in places])
-        if last:
-            axis.set_xlabel(shown(figure["y"]["label"]))
-        if first:
-            axis.set_ylabel(shown(figure["x"]["label"]))
+        across, up = (figure["y"]["label"] if last else "", figure["x"]["label"] if first else "")
+        panels.label(axis, across, up, panels.inner_width(figure), _row(figure))
 
 
 def _shift(number: int, count: int) -> float:

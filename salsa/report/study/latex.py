@@ -27,7 +27,8 @@ _PREAMBLE = r"""\documentclass{article}
 \newcommand{\anyletter}[2]{\ifPDFTeX U+#2\else #1\fi}
 \begin{document}
 """
-_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""What makes a table that is wider than the page narrower; closed by a brace."""
 _GREEK = (
     *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu"),
     *("xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
@@ -124,7 +125,7 @@ def _table(table: Table) -> Iterator[str]:
     yield r"\centering\small"
     yield rf"\caption{{{escape(grid.title)}. {escape(grid.caption)}}}"
     columns = grid.columns[names:]
-    yield _FIT
+    yield FIT
     yield rf"\begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in columns)}}}"
     yield r"\toprule"
     yield from _headings(columns)

@@ -5,9 +5,9 @@ from typing import Any
 
 from salsa.report.grid import Cell, Column, Grid, to_markdown
 from salsa.report.markup import escape
-from salsa.report.schema import flatten
 from salsa.report.study import reading, tables
 from salsa.report.study.schema import full_name, headline
+from salsa.report.tables import settings_grid
 
 
 def page(study: Mapping[str, Any]) -> str:
@@ -24,18 +24,12 @@ def page(study: Mapping[str, Any]) -> str:
     parts.append(_bullets("## How to read it", how))
     parts += [to_markdown(chosen.grid).rstrip()] if chosen else []
     parts += [_bullets("## Notes", study["notes"])] if study["notes"] else []
-    parts += [to_markdown(grid).rstrip() for grid in (settings(study), fingerprints(study))]
+    parts += [to_markdown(grid).rstrip() for grid in (settings_grid(study), fingerprints(study))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _bullets(heading: str, sentences: Iterator[str] | list[str]) -> str:
     return "\n".join([heading, "", *(f"* {escape(sentence)}" for sentence in sentences)])
-
-
-def settings(study: Mapping[str, Any]) -> Grid:
-    """Return the settings with dotted keys, as they are given on the command line."""
-    rows = [[Cell(key, tone="name"), Cell(str(value))] for key, value in flatten(study["settings"])]
-    return Grid("Settings", "", [Column("key", left=True), Column("value", left=True)], rows)
 
 
 def fingerprints(study: Mapping[str, Any]) -> Grid:

@@ -6,11 +6,12 @@ from html import escape
 from typing import Any
 
 from salsa.report.figures import INK, to_svg
-from salsa.report.grid import Grid
+from salsa.report.grid import Grid, scrollable
 from salsa.report.page import inline
 from salsa.report.study import figures, html, markdown, panels, reading, style, tables
 from salsa.report.study.schema import headline
 from salsa.report.study.tables import Table
+from salsa.report.tables import settings_grid
 
 _DIGITS = 12
 
@@ -78,7 +79,7 @@ def _figure(study: Mapping[str, Any], name: str, figure: Mapping[str, Any], svg:
     """Return a figure with its title, its small print, and its numbers to unfold."""
     drawing = inline(svg, f"figure-{name}", escape(figure["title"]))
     note = escape(figures.explanation(study, figure))
-    inside = f'<figure><div class="wide">{drawing}</div><figcaption>{note}</figcaption></figure>'
+    inside = f"<figure>{scrollable(figure['title'])}{drawing}</div><figcaption>{note}</figcaption></figure>"
     return _section(figure["title"], f"{inside}{_unfold('The numbers of this figure', _numbers(figure))}")
 
 
@@ -98,13 +99,13 @@ def _numbers(figure: Mapping[str, Any]) -> str:
 
 
 def _list(caption: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    parts = [f'<div class="wide list"><table><caption>{escape(caption)}</caption><thead><tr>']
+    parts = [f'<div class="list">{scrollable(caption)}<table><caption>{escape(caption)}</caption><thead><tr>']
     parts += [f'<th scope="col">{escape(head)}</th>' for head in heads]
     parts.append("</tr></thead><tbody>")
     for first, *others in rows:
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in others)
         parts.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
-    return "".join([*parts, "</tbody></table></div>"])
+    return "".join([*parts, "</tbody></table></div></div>"])
 
 
 def _unfold(summary: str, inside: str) -> str:
@@ -121,7 +122,7 @@ def _behind(study: Mapping[str, Any]) -> Iterator[str]:
     took = reading.cost(study)
     own = f"Study {study['study']}, {study['fingerprint'][:_DIGITS]}{f'; {took}' if took else ''}."
     yield f'<section><h2>Behind it</h2><p class="caption">{escape(own)}</p>'
-    for grid in (markdown.settings(study), markdown.fingerprints(study)):
+    for grid in (settings_grid(study), markdown.fingerprints(study)):
         if grid.rows:
             yield _unfold(grid.title, _of_grid(grid))
     yield "</section>"

@@ -12,8 +12,14 @@ from salsa.report.study.looks import shown
 STEPS = (1, 2, 5, 10)
 """Between labels of an axis, times a power of ten."""
 _MOST_ACROSS = 3
+WIDTHS = {1: 7.2, 2: 9.0, 3: 10.6}
+"""Of a figure in inches, by the panels that stand beside each other."""
 _LETTERS = 26
 """Of a line of a name on an axis."""
+_LETTER, _BOLD, _SIDE = 0.077, 0.105, 0.8
+"""Inches: of a letter of a label and of a heading, and of what stands left of the panels besides names."""
+_SHORTEST = 6
+"""Letters of a line, however little room there is."""
 
 Series = Mapping[str, Any]
 
@@ -24,9 +30,16 @@ def names(figure: Mapping[str, Any]) -> list[str]:
 
 
 def scaled(figure: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a figure with its values and its line times the scale of its y axis (100 turns shares into %)."""
+    """Return a figure with its values and its line times the scale of its y axis (100 turns shares into %).
+
+    Points without a place are left out.
+    """
     scale = figure["y"].get("scale") or 1.0
-    series = [{**each, "points": [_scaled(point, scale) for point in each["points"]]} for each in figure["series"]]
+    placed = ([point for point in each["points"] if point["x"] is not None] for each in figure["series"])
+    series = [
+        {**each, "points": [_scaled(point, scale) for point in points]}
+        for each, points in zip(figure["series"], placed, strict=True)
+    ]
     line = None if figure["line"] is None else figure["line"] * scale
     return {**figure, "line": line, "series": series, "y": {**figure["y"], "scale": 1.0}}
 
@@ -53,7 +66,7 @@ def subplots(drawn: Figure, figure: Mapping[str, Any]) -> list[tuple[Any, list[S
     panels = []
     for index, name in enumerate(names(figure)):
         if name:
-            axes[index].set_title(shown(wrapped(name)))
+            axes[index].set_title(in_lines(name, inner_width(figure), _BOLD))
         inside = [series for series in figure["series"] if (series.get("panel") or "") == name]
         last = index + across >= len(names(figure))
         panels.append((axes[index], inside, index % across == 0, last))
@@ -64,9 +77,23 @@ def subplots(drawn: Figure, figure: Mapping[str, Any]) -> list[tuple[Any, list[S
     return panels
 
 
-def wrapped(text: str) -> str:
-    """Return a name in lines that an axis has room for."""
-    return "\n".join(textwrap.wrap(text, _LETTERS)) or text
+def label(axis: Any, across: str, up: str, width: float, height: float) -> None:
+    """Give axes that are so many inches large their labels, in as many lines as keep them from their neighbours'."""
+    axis.set_xlabel(in_lines(across, width))
+    axis.set_ylabel(in_lines(up, height))
+
+
+def inner_width(figure: Mapping[str, Any]) -> float:
+    """Return the width of a panel in inches."""
+    across, _ = grid(figure)
+    names = [name_of(place) for place in places(figure)] if figure["kind"] == "intervals" else []
+    longest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    return (WIDTHS[across] - _SIDE - _LETTER * longest) / across
+
+
+def in_lines(text: str, inches: float, letter: float = _LETTER) -> str:
+    """Return text in lines of so many inches, as matplotlib shows it."""
+    return shown("\n".join(textwrap.wrap(text, max(_SHORTEST, int(inches / letter)))))
 
 
 def reference(axis: Any, line: float | None, upright: bool) -> None:
@@ -89,4 +116,4 @@ def categorical(found: Sequence[Any]) -> bool:
 
 def name_of(place: Any) -> str:
     """Return how a place is called on an axis."""
-    return shown(wrapped(place)) if isinstance(place, str) else f"{place:g}".replace("-", "−")
+    return in_lines(place, _LETTERS * _LETTER) if isinstance(place, str) else f"{place:g}".replace("-", "−")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from salsa.report.grid import BLANK, MISSING
 from salsa.report.study.tables import Table
 
 ROLES: Mapping[str, str] = {
@@ -17,10 +18,12 @@ REPLICATE = "everything from fine-tuning upwards again, from its own seeds"
 
 
 def about(study: Mapping[str, Any]) -> str:
-    """Return in one line what was run: replicates, scale, regime, level of the intervals."""
-    return "  ·  ".join(
-        (replicates(study), f"scale {study['scale']}", f"regime {study['regime']}", f"{study['level']:.0%} intervals")
-    )
+    """Return in one line what was run: replicates, scale, regime, and the level of the intervals if there are any."""
+    parts = [replicates(study), f"scale {study['scale']}", f"regime {study['regime']}"]
+    cells = (cell for table in study["tables"] for row in table["rows"] for cell in row["cells"].values() if cell)
+    if any(cell["low"] is not None for cell in cells):
+        parts.append(f"{study['level']:.0%} intervals")
+    return "  ·  ".join(parts)
 
 
 def replicates(study: Mapping[str, Any]) -> str:
@@ -54,8 +57,10 @@ def sentences(study: Mapping[str, Any], shown: list[Table]) -> Iterator[str]:
             "The paper's figures stand in columns of their own, as their heading says where they come from: they are "
             "of other models and another judge, so directions may be compared, not values."
         )
-    if any(cell.tone == "missing" and cell.text.startswith("missing") for cell in cells):
-        yield "missing: belongs here, and there is no result (yet). –: has no meaning here."
+    if any(cell.tone == "missing" and cell.text.startswith(MISSING.text) for cell in cells):
+        yield f"{MISSING.text}: belongs here, and there is no result (yet)."
+    if BLANK in cells:
+        yield f"{BLANK.text}: has no meaning here."
 
 
 def cost(study: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from salsa.report.markup import visible
+from salsa.report.markup import one_line
 from salsa.report.schema import finite
 
 SCHEMA = 1
@@ -58,7 +58,7 @@ def printable(study: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_lines(value: Any) -> Any:
     if isinstance(value, str):
-        return " ".join(visible(value).split())
+        return one_line(value)
     if isinstance(value, Mapping):
         return {_in_lines(key): _in_lines(entry) for key, entry in value.items()}
     return [_in_lines(entry) for entry in value] if isinstance(value, list) else value

@@ -11,7 +11,7 @@ _CSS = """
   --wash: #1c2229; --better: #56d364; --worse: #ff8a80; --own: #ff9d5c; --note: #3b3413; --decided: #4fd1a5;
   --open: #e3b341; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.6rem 1.5rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 1.6rem 1.5rem 4rem; max-width: 75rem; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1rem; font-weight: 600; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
 .headline { font-size: 1.75rem; line-height: 1.25; font-weight: 650; margin: .5rem 0 .6rem; padding-left: 1rem;
@@ -26,13 +26,14 @@ h1 { font-size: 1rem; font-weight: 600; margin: 0; } h2 { font-size: 1.15rem; ma
 .verdicts li::before { content: "○"; position: absolute; left: .1rem; color: var(--open); }
 .verdicts li.decided::before { content: "●"; color: var(--decided); }
 .wide { overflow-x: auto; } .wide:focus-visible { outline: 2px solid var(--own); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; overflow-wrap: break-word; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0 0 .5rem; max-width: min(56rem, calc(100vw - 3rem)); }
 th, td { padding: .22rem .6rem; text-align: right; white-space: nowrap; font-weight: normal; }
 th.left, td.left, th[scope=row], th.family { text-align: left; }
 thead th { color: var(--soft); vertical-align: bottom; }
-th[scope=row] { position: sticky; left: 0; background: var(--paper); white-space: normal; max-width: 15rem;
-  min-width: 7rem; }
+th[scope=row] { position: sticky; left: 0; background: var(--paper); white-space: normal; max-width: 16rem;
+  min-width: min(10rem, 28vw); }
+th:has(> .mark) { padding-left: 1.9rem; text-indent: -1.3rem; }
 thead th.group { text-align: center; white-space: normal; box-shadow: inset 0 -1px var(--rule); }
 tbody { border-top: 1px solid var(--ink); } tbody + tbody { border-color: var(--rule); }
 tbody:last-child { border-bottom: 1px solid var(--ink); }
@@ -40,9 +41,10 @@ tr.section > * { border-bottom: 1px dashed var(--rule); } th.family { font-weigh
 .interval { font-size: .8em; } .best { font-weight: 650; } .best .interval { font-weight: normal; }
 .better { color: var(--better); } .worse { color: var(--worse); } .arrow { font-size: .6em; padding-right: .35em;
   vertical-align: .15em; } .own { font-weight: 650; } .missing { color: var(--soft); font-style: italic; }
-.paper { background: var(--wash); white-space: normal; max-width: 9rem; } td.paper { min-width: 5rem; }
-td.paper.missing { font-size: .82em; line-height: 1.15; min-width: 6rem; }
-.mark { display: inline-block; width: .62em; height: .62em; border-radius: 50%; margin-right: .55em; }
+.paper { background: var(--wash); white-space: normal; } td.paper { max-width: 9rem; }
+thead th { white-space: normal; max-width: 14rem; } thead th.group { max-width: none; } td.paper { min-width: 5rem; }
+td.paper.missing { font-size: .82em; line-height: 1.15; }
+.mark { display: inline-block; width: .62rem; height: .62rem; border-radius: 50%; margin-right: .68rem; }
 figure { margin: 0; } figure svg { display: block; max-width: 100%; min-width: 48rem; height: auto;
   margin-bottom: .3rem; }
 details { border-top: 1px solid var(--rule); padding: .45rem 0; } summary { cursor: pointer; }

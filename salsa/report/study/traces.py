@@ -10,16 +10,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 from matplotlib.transforms import ScaledTranslation
 
 from salsa.report.study import panels
-from salsa.report.study.looks import Look, shown
+from salsa.report.study.looks import Look
 
-_WIDTHS = {1: 7.2, 2: 9.0, 3: 10.6}
-_HEIGHT, _SMALL = 3.7, 2.9
-"""Inches: of a single panel, and of each of several."""
+_HEIGHT, _SMALL, _BELOW = 3.7, 2.9, 0.7
+"""Inches: of a single panel, of each of several, and of what stands below the axes."""
 _MOST_TICKS = 9
 _CLOSEST = 0.06
 """Of an axis: how near to each other two labels may stand."""
-_APART = 3.4 / 72
-"""Inches by which points of series at one place stand beside each other."""
+_APART, _MOST_APART = 3.4 / 72, 0.2
+"""Inches by which points of series at one place stand beside each other, and by which the first and the last do."""
 _MARKS = 10
 """Markers on a curve, about: one on each of many points would hide it."""
 _BAND = 0.15
@@ -30,22 +29,25 @@ _FAINT = 0.75
 def size(figure: Mapping[str, Any]) -> tuple[float, float]:
     """Return the width and height of the axes with their labels, in inches."""
     across, down = panels.grid(figure)
-    return _WIDTHS[across], _HEIGHT if across == down == 1 else 0.3 + _SMALL * down
+    return panels.WIDTHS[across], _HEIGHT if across == down == 1 else 0.3 + _SMALL * down
 
 
 def draw(drawn: Figure, figure: Mapping[str, Any], looks: Mapping[tuple[str, str], Look]) -> None:
     """Draw every panel with its series."""
     for axis, inside, first, last in panels.subplots(drawn, figure):
         panels.reference(axis, figure["line"], upright=False)
-        for number, series in enumerate(inside):
-            # Points of a plane have two measured values, and stand where they are.
-            aside = 0.0 if figure["kind"] != "lines" else _APART * (number - (len(inside) - 1) / 2)
+        seen = [series for series in inside if series["points"]]
+        for series, aside in zip(seen, _asides(figure, len(seen)), strict=True):
             _series(axis, figure, series, looks[series["role"], series["label"]], aside)
         _scale(axis, figure)
-        if last:
-            axis.set_xlabel(shown(figure["x"]["label"]))
-        if first:
-            axis.set_ylabel(shown(figure["y"]["label"]))
+        across, up = (figure["x"]["label"] if last else "", figure["y"]["label"] if first else "")
+        panels.label(axis, across, up, panels.inner_width(figure), size(figure)[1] / panels.grid(figure)[1] - _BELOW)
+
+
+def _asides(figure: Mapping[str, Any], count: int) -> list[float]:
+    """Return by how many inches each series is moved; on a plane, and on curves, points stand where they are."""
+    step = min(_APART, _MOST_APART / max(1, count - 1)) if figure["kind"] == "lines" else 0.0
+    return [step * (number - (count - 1) / 2) for number in range(count)]
 
 
 def _series(axis: Any, figure: Mapping[str, Any], series: Mapping[str, Any], look: Look, aside: float) -> None:
@@ -91,7 +93,8 @@ def _scale(axis: Any, figure: Mapping[str, Any]) -> None:
     axis.margins(x=0.05)
     if panels.categorical(found):
         axis.set_xlim(-0.5, len(found) - 0.5)
-        axis.set_xticks(range(len(found)), [panels.name_of(place) for place in found])
+        room = panels.inner_width(figure) / len(found)
+        axis.set_xticks(range(len(found)), [panels.in_lines(str(place), room) for place in found])
         return
     positive = [place for place in found if place > 0]
     if figure["x"]["log"] and positive and found[0] >= 0:

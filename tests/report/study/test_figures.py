@@ -1,0 +1,210 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from salsa.report.figures import COLOURS, GREY, INK, to_png, to_svg
+from salsa.report.study import figures, looks
+from salsa.report.study.schema import printable
+from tests.report.study import examples
+from tests.report.study.odd import EVERY
+
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
+
+
+def drawn(study: dict[str, Any], framed: bool = True) -> dict[str, Figure]:
+    study = printable(study)
+    return {name: figures.draw(study, figure, framed) for name, figure in figures.named(study).items()}
+
+
+def texts(figure: Figure) -> list[Text]:
+    """Return every text that is seen: labels of ticks beyond the ends of an axis are not."""
+    figure.draw_without_rendering()
+    beyond: set[int] = set()
+    for line in (line for axis in figure.axes for line in (axis.xaxis, axis.yaxis)):
+        low, high = sorted(line.get_view_interval())
+        for tick in [*line.get_major_ticks(), *line.get_minor_ticks()]:
+            if not low - 1e-9 * (high - low) <= tick.get_loc() <= high + 1e-9 * (high - low):
+                beyond |= {id(tick.label1), id(tick.label2)}
+    shown = (text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip())
+    return [text for text in shown if id(text) not in beyond]
+
+
+@pytest.mark.parametrize("framed", [True, False])
+@pytest.mark.parametrize("name", EVERY)
+def test_no_text_is_cut_off_or_covers_another(name: str, framed: bool) -> None:
+    for kind, figure in drawn(EVERY[name](), framed).items():
+        found = [(text, text.get_window_extent()) for text in texts(figure)]
+        for number, (text, box) in enumerate(found):
+            inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
+            assert inside, f"{kind}: {text.get_text()!r} is cut off"
+            for other, its in found[number + 1 :]:
+                across = min(box.x1, its.x1) - max(box.x0, its.x0)
+                down = min(box.y1, its.y1) - max(box.y0, its.y0)
+                assert across <= 1 or down <= 1, f"{kind}: {text.get_text()!r} covers {other.get_text()!r}"
+
+
+def test_roles_have_the_same_colour_in_every_figure() -> None:
+    for make in examples.EXAMPLES.values():
+        study = make()
+        for figure in study["figures"]:
+            given = looks.of(study, figure)
+            for (role, label), look in given.items():
+                expected = {"sft": GREY, "soup": INK, "ppo": COLOURS[0], "salsa": COLOURS[1]}.get(role)
+                first = next(other for kind, other in given if kind == role)
+                if expected and label == first:
+                    assert look.colour == expected
+
+
+def test_a_control_keeps_its_look_where_the_others_are_absent() -> None:
+    study = examples.table_1()
+    whole = looks.of(study, study["figures"][1])
+    alone = {**study["figures"][1], "series": study["figures"][1]["series"][-1:]}
+    key = ("control", "start+ref soup")
+    assert looks.of({**study, "figures": [*study["figures"], alone]}, alone)[key] == whole[key]
+
+
+@pytest.mark.parametrize("role", ["salsa", "control", "soup"])
+def test_series_of_one_role_are_told_apart(role: str) -> None:
+    series = [{"label": str(number), "role": role, "points": []} for number in range(7)]
+    figure = {"series": series}
+    given = looks.of({"figures": [figure]}, figure)
+    assert len({(look.colour, look.marker) for look in given.values()}) == 7
+    assert all(re.fullmatch("#[0-9a-fA-F]{6}", look.colour) for look in given.values())
+
+
+def test_intervals_are_drawn_from_low_to_high_in_the_unit_of_the_axis() -> None:
+    axis = drawn(examples.table_1())["win_rates"].axes[0]
+    bars = [line for line in axis.get_lines() if line.get_color() == COLOURS[1] and len(line.get_xdata()) == 2]
+    assert next(list(map(float, bar.get_xdata())) for bar in bars) == pytest.approx([54.7, 58.7])
+    assert axis.get_title(loc="left") == "Llama2"
+    dashed = [line for line in axis.get_lines() if line.get_color() == GREY]
+    assert [list(line.get_xdata()) for line in dashed] == [[50, 50]]
+
+
+def test_a_missing_point_is_named_or_left_out_and_not_joined_over() -> None:
+    assert [text.get_text() for text in texts(drawn(examples.table_1())["win_rates"])].count("missing") == 1
+    study = examples.alpha()
+    study["figures"][0]["series"][0]["points"][2] |= {"value": None, "low": None, "high": None}
+    axis = drawn(study)["alpha"].axes[0]
+    line = next(line for line in axis.get_lines() if len(line.get_xdata()) == 5)
+    assert [value != value for value in line.get_ydata()] == [False, False, True, False, False]
+
+
+def test_all_points_and_intervals_are_within_the_axes() -> None:
+    for make in examples.EXAMPLES.values():
+        study = printable(make())
+        for figure in figures.named(study).values():
+            made = figures.draw(study, figure)
+            scale = figure["y"].get("scale") or 1
+            for axis in made.axes:
+                ends = axis.get_xlim() if figure["kind"] == "intervals" else axis.get_ylim()
+                numbers = [
+                    point[key] * scale
+                    for series in figure["series"]
+                    for point in series["points"]
+                    for key in ("low", "value", "high")
+                    if point[key] is not None
+                ]
+                assert min(ends) <= min(numbers)
+                assert max(numbers) <= max(ends)
+
+
+def test_points_at_one_place_stand_beside_each_other_and_near_it() -> None:
+    figure = drawn(examples.alpha())["lengths"]
+    figure.draw_without_rendering()
+    axis = figure.axes[0]
+    lines = [line for line in axis.get_lines() if len(line.get_xdata()) == 6]
+    true = axis.transData.transform((0.1, 30.0))[0]
+    places = [line.get_transform().transform((0.1, 30.0))[0] for line in lines]
+    assert len(set(places)) == len(lines) == 4
+    assert sum(places) / 4 == pytest.approx(true)
+    assert max(places) - min(places) <= 0.2 * figure.dpi
+
+
+def test_points_of_a_plane_are_a_path_and_those_of_lines_are_ordered() -> None:
+    study = examples.frontier()
+    study["figures"][0]["series"][0]["points"].reverse()
+    path = next(line for line in drawn(study)["frontier"].axes[0].get_lines() if len(line.get_xdata()) == 6)
+    assert list(path.get_xdata()) == sorted(path.get_xdata(), reverse=True)
+    study["figures"][0]["kind"] = "lines"
+    line = next(line for line in drawn(study)["frontier"].axes[0].get_lines() if len(line.get_xdata()) == 6)
+    assert list(line.get_xdata()) == sorted(line.get_xdata())
+
+
+@pytest.mark.parametrize(
+    ("places", "scale"),
+    [([0.1, 1.0], "log"), ([0, 0.1, 1.0], "symlog"), ([-1.0, 1.0], "linear"), (["a", "b"], "linear")],
+)
+def test_a_logarithmic_axis_takes_what_has_a_logarithm(places: list[Any], scale: str) -> None:
+    study = examples.alpha()
+    points = [{"x": place, "value": 1.0, "low": None, "high": None} for place in places]
+    study["figures"][1]["series"] = [{"label": "a", "role": "ppo", "points": points}]
+    figure = drawn(study)["lengths"]
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_xscale() == scale
+    names = [str(place) if isinstance(place, str) else f"{place:g}".replace("-", "−") for place in places]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == names
+
+
+def test_the_small_print_says_what_is_drawn() -> None:
+    study = printable(examples.table_1())
+    bars, bands = (figures.explanation(study, figure) for figure in study["figures"])
+    assert bars == "Points: means over 8 replicates; bars: 95% intervals; dashed: 50."
+    assert bands == "Lines: means over 8 replicates; bands: 95% intervals."
+    alone = printable(EVERY["one replicate"]())
+    assert figures.explanation(alone, alone["figures"][1]) == "Lines: one replicate, so there are no intervals."
+
+
+def test_file_names_are_safe_and_their_own() -> None:
+    study = examples.alpha()
+    one, other = study["figures"]
+    one["name"], other["name"] = "../a b", "A_B"
+    study["figures"] += [{**one, "name": "/"}, {**one, "name": "gone", "series": []}]
+    assert list(figures.named(study)) == ["a_b", "A_B_2", "figure"]
+
+
+def test_equal_studies_give_equal_files_of_each_kind(tmp_path: Path) -> None:
+    pictures = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        paths = figures.write_all(printable(examples.frontier()), tmp_path / name)
+        pictures.append({path.name: path.read_bytes() for path in paths})
+    assert pictures[0] == pictures[1]
+    starts = {"frontier.png": b"\x89PNG", "frontier.svg": b"<?xml", "frontier.pdf": b"%PDF"}
+    assert {name: data[: len(starts[name])] for name, data in pictures[0].items()} == starts
+
+
+@pytest.mark.parametrize("name", ["names", "extreme", "one replicate"])
+def test_odd_studies_can_be_drawn(name: str) -> None:
+    found = drawn(EVERY[name]())
+    assert found
+    for figure in found.values():
+        assert to_png(figure)
+        assert "<svg" in to_svg(figure)
+    if name == "names":
+        assert any(r"\$f\$" in text.get_text() for figure in found.values() for text in texts(figure))
+
+
+def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
+    found = drawn(EVERY["extreme"]())
+    assert [text.get_text() for text in found["lengths"].legends[0].get_texts()] == list(examples.ARMS)
+    assert [text.get_text() for text in found["alpha"].legends[0].get_texts()] == [
+        "KL coefficient tuned for each alpha"
+    ]
+    study = examples.alpha()
+    study["figures"][0]["series"] = study["figures"][0]["series"][:1]
+    study["figures"][0]["title"] = "Win rate, KL coefficient tuned for each alpha"
+    assert drawn(study)["alpha"].legends[0].get_texts() == []
+
+
+def test_without_results_there_is_no_figure() -> None:
+    assert drawn(EVERY["nothing measured"]()) == {}
+
+
+def test_shades_of_ink_follow_the_page() -> None:
+    assert to_hex(looks.swatch("soup")) == INK

@@ -1,0 +1,164 @@
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from salsa.report.figures import INK, PAPER, RULE
+from salsa.report.study import page
+from salsa.report.study.schema import printable
+from tests.report.study import examples
+from tests.report.study.odd import EVERY, NAME
+
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
+VOID = {"meta", "br", "link", "img"}
+
+
+class Markup(HTMLParser):
+    """Checks that tags are balanced, and collects tags with their attributes, and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def having(self, name: str) -> list[str]:
+        return [value or "" for _, attrs in self.tags for key, value in attrs.items() if key == name]
+
+
+def parsed(text: str) -> Markup:
+    markup = Markup()
+    markup.feed(text)
+    markup.close()
+    assert markup.open == []
+    return markup
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return page.page(printable(examples.table_1()))
+
+
+def test_the_headline_stands_before_the_figure_and_the_figure_before_the_table(text: str) -> None:
+    parts = (
+        '<p class="headline decided">SALSA beats PPO over all',
+        "<svg",
+        "<table><caption>Gold reward",
+        "How to read it",
+    )
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_an_open_question_does_not_look_decided() -> None:
+    study = printable(examples.table_1() | {"headline": 2})
+    assert '<p class="headline">The data do not decide' in page.page(
+        study, dict.fromkeys(("win_rates", "divergence"), "<svg></svg>")
+    )
+
+
+def test_the_page_loads_nothing_and_its_references_resolve(text: str) -> None:
+    markup = parsed(text)
+    assert not {tag for tag, _ in markup.tags} & {"script", "link", "img", "iframe", "object"}
+    ids, links = markup.having("id"), [*markup.having("href"), *markup.having("src"), *markup.having("xlink:href")]
+    assert all(link.startswith("#") for link in links)
+    assert len(ids) == len(set(ids)) > 50
+    assert {link[1:] for link in links} | set(re.findall(r"url\(#([^)]+)\)", text)) <= set(ids)
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_tables_have_captions_and_scopes_and_figures_names(text: str) -> None:
+    markup = parsed(text)
+    tables = [tag for tag, _ in markup.tags if tag == "table"]
+    captions = [tag for tag, _ in markup.tags if tag == "caption"]
+    assert len(tables) == len(captions) >= 5
+    assert all(
+        attrs.get("scope") in ("col", "row", "colgroup", "rowgroup") for tag, attrs in markup.tags if tag == "th"
+    )
+    assert text.count('role="img" aria-label="Win rate against PPO on each suite"') == 1
+    assert text.count('<html lang="en">') == 1
+
+
+def test_heading_rows_span_as_many_columns_as_the_rows_have(text: str) -> None:
+    for table in re.findall(r"<table>(.*?)</table>", text, flags=re.DOTALL):
+        head, body = table.split("</thead>")
+        first = re.findall(r"<tr[^>]*>(.*?)</tr>", head)[0]
+        width = sum(int(span or 1) for span in re.findall(r"<th(?=[ >])(?:[^>]*?colspan=\"(\d+)\")?", first))
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", body):
+            if 'scope="rowgroup"' not in row:
+                assert len(re.findall(r"<t[hd][ >]", row)) == width
+
+
+def test_every_number_leads_to_the_artifacts_behind_it(text: str) -> None:
+    assert f'title="n = 8; from {examples.fingerprint("Llama2", "SALSA", "single", 0)[:12]}, ' in text
+    assert examples.fingerprint("Llama2", "SALSA", "single", 7) in text
+    assert "<summary>Fingerprints</summary>" in text
+
+
+def test_the_papers_cells_are_marked_as_such(text: str) -> None:
+    assert '<td class="paper">51.00</td>' in text
+    assert '<td class="missing paper">not known to us</td>' in text
+    assert text.count('class="group paper">paper (its models and judge; figures made up)') == 1
+
+
+def test_colours_follow_the_scheme_of_the_page(text: str) -> None:
+    body = text[text.index("<body>") :]
+    assert "prefers-color-scheme: dark" in text
+    for colour in (INK, RULE, PAPER):
+        assert colour not in body
+    for role in ("sft", "soup", "salsa", "control"):
+        assert f'class="mark {role}"' in body
+        assert f".mark.{role} {{ background: " in text
+
+
+def test_commands_in_notes_are_set_as_code(text: str) -> None:
+    assert "<code>python run.py study=table_1 replicates=1</code>" in text
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_study_gives_a_whole_page(name: str) -> None:
+    study = printable(EVERY[name]())
+    markup = parsed(page.page(study))
+    shown = "".join(markup.text)
+    assert study["title"] in shown
+    assert study["question"] in shown
+    assert "None" not in shown.replace("None of", "")
+
+
+def test_all_text_is_escaped() -> None:
+    evil = "<script>alert('x')</script>&\"" + NAME
+
+    def replaced(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: replaced(entry, name) for name, entry in value.items()}
+        if isinstance(value, list):
+            return [replaced(entry, key) for entry in value]
+        fixed = ("role", "kind", "key", "decided", "name", "better")
+        return evil if isinstance(value, str) and key not in fixed else value
+
+    study = replaced(examples.frontier())
+    study["settings"] = {evil: evil}
+    markup = parsed(page.page(printable(study), {"frontier": "<svg></svg>"}))
+    assert "script" not in {tag for tag, _ in markup.tags}
+    assert "".join(markup.text).count("<script>") > 20
+
+
+def test_the_numbers_of_a_figure_can_be_unfolded(text: str) -> None:
+    assert text.count("<summary>The numbers of this figure</summary>") == 2
+    assert '<th scope="row">Llama2</th><td>SALSA</td><td>single</td><td>56.7</td><td>54.7</td><td>58.7</td>' in text

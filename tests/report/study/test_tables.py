@@ -1,0 +1,142 @@
+import copy
+from typing import Any
+
+import pytest
+
+from salsa.report.grid import BLANK, MISSING, Cell
+from salsa.report.study.schema import printable
+from salsa.report.study.tables import UNKNOWN, Table, paper, selection, tables
+from tests.report.study import examples
+from tests.report.study.odd import EVERY
+
+
+def table(study: dict[str, Any], number: int = 0) -> Table:
+    return tables(printable(study))[number]
+
+
+def cells(found: Table, row: str, group: str = "") -> dict[str, Cell]:
+    """Return the cells of a row by their headings, the paper's with "paper" in front."""
+    keys = [group, row] if found.grouped else [row]
+    line = next(line for line in found.grid.rows if [cell.text for cell in line[: len(keys)]] == keys)
+    first = len(line) - found.paper
+    names = [
+        f"paper {column.heading}" if place >= first else column.heading
+        for place, column in enumerate(columns_of(found))
+    ]
+    return dict(zip(names, line, strict=True))
+
+
+def columns_of(found: Table) -> list[Any]:
+    return list(found.grid.columns)
+
+
+def test_cells_are_in_the_unit_of_their_column_with_interval_and_origin() -> None:
+    cell = cells(table(examples.table_1()), "SALSA", "Llama2")["single"]
+    assert (cell.text, cell.interval, cell.spread) == ("56.7", "[54.7, 58.7]", "±2.0")
+    first = examples.fingerprint("Llama2", "SALSA", "single", 0)[:12]
+    assert cell.source.startswith(f"n = 8; from {first}, ")
+    headings = {column.heading: column.group for column in table(examples.table_1()).grid.columns}
+    assert headings["two_turn"] == "win rate against PPO, %"
+
+
+def test_a_unit_that_columns_do_not_share_stands_in_each_heading() -> None:
+    columns = [(column.group, column.heading) for column in table(examples.frontier()).grid.columns]
+    assert columns[1] == ("gold reward at KL (nats a reply), points", "2")
+    assert columns[-1] == ("", "KL of the peak, nats")
+
+
+def test_absent_cells_have_no_meaning_and_empty_ones_are_missing() -> None:
+    assert cells(table(examples.frontier()), "PPO")["20"] == BLANK
+    assert cells(table(examples.table_1()), "start+ref soup", "Gemma")["hard"] == MISSING
+
+
+def test_the_papers_figures_stand_in_columns_of_their_own() -> None:
+    found = table(examples.table_1())
+    ours = cells(found, "SALSA", "Llama2")
+    assert found.paper == 2
+    assert [column.group for column in found.grid.columns[-2:]] == ["paper (its models and judge; figures made up)"] * 2
+    assert ours["paper single"] == Cell("51.00")
+    assert (ours["paper hard"].text, ours["paper hard"].tone) == (UNKNOWN, "missing")
+    assert cells(found, "ref SFT2", "Llama2")["paper single"] == BLANK
+    without = examples.table_1()
+    without["tables"][0]["paper"] = None
+    assert [row[:-2] for row in found.grid.rows] == [list(row) for row in table(without).grid.rows]
+
+
+def test_the_paper_is_never_shown_at_the_row_of_another_family() -> None:
+    study = examples.table_1()
+    main = study["tables"][0]
+    rows = {(row["group"], row["label"]): paper(row, "single", main) for row in main["rows"]}
+    assert {key for key, value in rows.items() if value == "51.00"} == {("Llama2", "SALSA")}
+
+
+def test_notes_are_numbered_as_they_are_met_and_marked_at_each_cell() -> None:
+    study = examples.table_1()
+    study["tables"][0]["rows"][0]["cells"]["single"]["note"] = "first"
+    found = table(study)
+    assert found.grid.notes == ["¹ first", "² 2 of 8 replicates are missing"]
+    assert cells(found, "SFT1", "Llama2")["single"].text == "44.3¹"
+    assert cells(found, "SALSA", "Gemma")["unseen"].text == "51.0²"
+
+
+def test_the_best_is_marked_in_each_group_where_a_column_has_a_better_direction() -> None:
+    found = table(examples.table_1())
+    for family in examples.FAMILIES:
+        assert cells(found, "ref SFT2", family)["mean"].best
+        assert not cells(found, "SALSA", family)["mean"].best
+    assert not any(cell.best for row in table(examples.table_1(), 1).grid.rows for cell in row)
+
+
+@pytest.mark.parametrize(("low", "high", "tone"), [(0.51, 0.6, "better"), (0.4, 0.49, "worse"), (0.4, 0.6, "")])
+def test_a_tone_says_that_the_whole_interval_leaves_out_even(low: float, high: float, tone: str) -> None:
+    study = examples.table_1()
+    study["tables"][0]["rows"][0]["cells"]["single"] |= {"low": low, "high": high}
+    assert cells(table(study), "SFT1", "Llama2")["single"].tone == tone
+
+
+def test_a_narrow_medium_gets_the_papers_rows_below() -> None:
+    own, theirs = table(examples.table_1()).blocks()
+    assert len(own.columns) == 7
+    assert [row[0].text for row in own.rows][:6] == ["Llama2", "", "", "", "", "Mistral"]
+    assert own.sections == {4, 9}
+    assert next([cell.text for cell in row] for row in theirs.rows) == ["Llama2", "SALSA", "51.00", UNKNOWN]
+    assert len(theirs.rows) == 3
+    assert table(examples.frontier()).blocks() == [table(examples.frontier()).grid]
+
+
+def test_the_selection_shows_the_curve_with_the_chosen_coefficient_and_flags_an_end_of_the_grid() -> None:
+    found = selection(printable(examples.table_1()))
+    assert found is not None
+    assert [column.heading for column in found.grid.columns] == [
+        "family",
+        "arm",
+        "0.025",
+        "0.05",
+        "0.1",
+        "0.2",
+        "0.4",
+        "chosen",
+    ]
+    for row, chosen in zip(found.grid.rows, examples.table_1()["selection"]["chosen"], strict=True):
+        best = [column.heading for column, cell in zip(found.grid.columns, row, strict=True) if cell.best]
+        assert best == [f"{chosen['coefficient']:g}"]
+        assert row[-1].text == best[0] + "¹" * chosen["edge"]
+    assert found.grid.notes == ["¹ at the end of the grid: a better coefficient may lie beyond it"]
+    assert selection(printable(examples.alpha())) is None
+
+
+def test_a_selection_without_families_or_results_is_shown() -> None:
+    study = copy.deepcopy(examples.table_1())
+    study["selection"]["chosen"] = [{"family": None, "arm": "PPO", "coefficient": None, "edge": False, "curve": []}]
+    found = selection(printable(study))
+    assert found is not None
+    assert [cell.text for cell in found.grid.rows[0]] == ["PPO", *["missing"] * 5, "–"]
+    assert found.grid.notes == []
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_study_has_its_tables(name: str) -> None:
+    study = printable(EVERY[name]())
+    found = tables(study)
+    assert [len(each.grid.rows) for each in found] == [len(each["rows"]) for each in study["tables"]]
+    assert all(len(each.roles) == len(each.grid.rows) for each in found)

@@ -72,7 +72,8 @@ def show_sweep(plans: Sequence[Plan], store: Store, workers: int, console: Conso
     for each in outlooks:
         if each.state in (State.running, State.failed):
             console.print(f"[dim]{each.state.value}:[/] {escape(each.stage.name)} {escape(each.note)}", soft_wrap=True)
-    console.print(f"{len(plans)} jobs ask for {sum(asked.values())} stages, {len(merged)} of them distinct")
+    if len(plans) > 1:
+        console.print(f"{len(plans)} jobs ask for {sum(asked.values())} stages, {len(merged)} of them distinct")
     console.print(_summary(outlooks, workers))
     show_expenses(merged, store, console)
 

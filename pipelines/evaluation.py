@@ -64,6 +64,14 @@ class Evaluation:
         """Add the evaluation of one model; return its stages by role ("judge:<suite>", "anchors", "tax")."""
         suite, measuring = self.config.suite, self.measuring
         done = {f"judge:{name}": self._judged(row, name, self.responses(row, name)) for name in suite.names}
+        done["anchors"] = self.anchored(row)
+        identity = {"data": measuring.world, "documents": suite.tax_documents, "context": self.config.base.context}
+        done["tax"] = self.plan.add("tax", f"tax {row.name}", identity, {"model": row.model, **measuring.common})
+        return done
+
+    def anchored(self, row: Row) -> Stage:
+        """Add KL to the anchors and scores on the validation suite, along the training where there was one."""
+        suite, measuring = self.config.suite, self.measuring
         trained = row.role in TRAINED
         # KL is measured between the models as they are, at temperature 1, whatever replies are judged at; policies
         # leave such replies along their training.
@@ -74,10 +82,7 @@ class Evaluation:
             anchors["model"] = row.model
         identity = self._judging() | {"prompts": suite.anchor_prompts, "generation": generation}
         inputs = {"replies": replies, **anchors, **measuring.judges, **measuring.common}
-        done["anchors"] = self.plan.add("anchors", f"anchors {row.name}", identity, inputs)
-        identity = {"data": measuring.world, "documents": suite.tax_documents, "context": self.config.base.context}
-        done["tax"] = self.plan.add("tax", f"tax {row.name}", identity, {"model": row.model, **measuring.common})
-        return done
+        return self.plan.add("anchors", f"anchors {row.name}", identity, inputs)
 
     def validated(self, row: Row, suite: str, prompts: int) -> Stage:
         """Add the scores of a model's replies to so many prompts of a suite of the data."""

@@ -16,6 +16,8 @@ from salsa.evaluation.winrate.settings import Settings
 from salsa.evaluation.winrate.suites import Field, suites
 from salsa.judging.verdict import Verdict
 from salsa.judging.verdict import read as read_verdicts
+from salsa.report.judging import unanswered
+from salsa.report.markup import one_line, shorten
 from salsa.report.winrate import output
 from salsa.store.artifact import Artifact
 
@@ -25,6 +27,10 @@ BASELINE = "baseline.jsonl"
 NAME = 12
 """Characters of a model's fingerprint that the stage `verdicts` calls it by."""
 COUNTS = ("requests", "judged", "unparsed", "failed", "calls", "tokens_in", "tokens_out")
+UNPARSED = 0.2
+"""Share of a comparison's verdicts above which it is warned that the judge's words could not be read."""
+SHOWN = 160
+"""Characters of such words that the warning shows."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Judgments:
     found: Sequence[Judgment]
     judging: dict[str, Any]
     opponents: Sequence[str]
+    warnings: Sequence[str]
 
 
 def gather(work: Work, opponents: Sequence[str]) -> Judgments:
@@ -58,8 +65,11 @@ def gather(work: Work, opponents: Sequence[str]) -> Judgments:
     whole, heads = suites(reading, [Path(VERDICTS)], field, settings)
     output.write(whole, work.folder)
     judging = {"judge": work.config["judge"], **_spent(used.values()), "by_suite": _by_suite(work.config, used)}
-    judging["suites"] = [_by_row(head, names) for head in heads]
-    return Judgments(_judgments(work.config, reading, names, used), judging, met)
+    left_out = _unanswered(work.config, names, used)
+    judging["suites"] = [_by_row(head, names) | {"unanswered": left_out.get(head["suite"], {})} for head in heads]
+    warnings = _unread(work.config, verdicts)
+    warnings += [f"{suite}: {unanswered(*told)}" for suite, own in left_out.items() for told in own.items()]
+    return Judgments(_judgments(work.config, reading, names, used), judging, met, list(map(one_line, warnings)))
 
 
 class _Names:
@@ -91,6 +101,12 @@ class _Names:
         taken = told in self.by_print.values()
         return self.by_print.get(told, f"{told} (baseline)" if taken else told)
 
+    def outside(self, artifact: Artifact) -> list[str]:
+        """Return what models from outside are called whose replies are compared in an artifact."""
+        asked = read_verdicts(artifact.file(VERDICTS))
+        told = {name for each in asked for name in (each.model_a, each.model_b) if name is not None}
+        return sorted({self.model(each) for each in told} - set(self.models))
+
     def put(self, verdict: Verdict) -> Verdict:
         """Return a verdict with these names."""
         other = None if verdict.model_b is None else self.model(verdict.model_b)
@@ -103,6 +119,11 @@ def _check_models(config: Mapping[str, Any], verdicts: Mapping[str, Sequence[Ver
         own, other = prints[entry["row"]], prints.get(entry["opponent"])
         for verdict in verdicts[entry["input"]]:
             models = {verdict.model_a, verdict.model_b}
+            if verdict.suite != entry["suite"]:
+                raise ValueError(
+                    f"{entry['input']}: a verdict on question {verdict.question} is of suite {verdict.suite}, expected "
+                    f"{entry['suite']}; delete that artifact and run the command again"
+                )
             if own not in models or (other is not None and other not in models) or verdict.kind != entry["kind"]:
                 raise ValueError(
                     f"{entry['input']}: a verdict on question {verdict.question} of suite {entry['suite']} is of kind "
@@ -138,9 +159,7 @@ def _judgments(
             found.append(replace(made, values=values, opponent=opponent))
         else:
             # The plan names the file of a baseline; its own name stands in the verdicts.
-            asked = read_verdicts(artifact.file(VERDICTS))
-            told = {name for each in asked for name in (each.model_a, each.model_b) if name is not None}
-            for name in sorted({names.model(each) for each in told} - set(names.models)):
+            for name in names.outside(artifact):
                 found.append(replace(made, values=shares(verdicts, own, name), baseline=name))
     return _once(found)
 
@@ -176,6 +195,44 @@ def _replies(work: Work, names: _Names, used: Mapping[str, Artifact]) -> dict[st
     return found
 
 
+def _unanswered(config: Mapping[str, Any], names: _Names, used: Mapping[str, Artifact]) -> dict[str, dict[str, int]]:
+    """Return by suite how many questions each model from outside does not answer, if any; it is the same for all rows.
+
+    One that is met in several categories leaves out the sum of theirs.
+    """
+    found: dict[tuple[str, str, str], int] = {}
+    for entry in config.get("verdicts", ()):
+        count = used[entry["input"]].metrics.get("unanswered", 0) if entry["baseline"] else 0
+        for name in names.outside(used[entry["input"]]) if count else ():
+            key = (entry["suite"], name, entry["row"])
+            found[key] = found.get(key, 0) + count
+    told: dict[str, dict[str, int]] = {}
+    for (suite, name, _), count in found.items():
+        told.setdefault(suite, {})[name] = max(count, told.get(suite, {}).get(name, 0))
+    return told
+
+
+def _unread(config: Mapping[str, Any], verdicts: Mapping[str, Sequence[Verdict]]) -> list[str]:
+    """Return a sentence on each suite with comparisons of which too many completions could not be read."""
+    suites = {entry["input"]: entry["suite"] for entry in config.get("verdicts", ())}
+    found: dict[str, list[Sequence[Verdict]]] = {}
+    for role, own in verdicts.items():
+        if sum(each.status == "unparsed" for each in own) > UNPARSED * len(own):
+            found.setdefault(suites[role], []).append(own)
+    said = []
+    for suite, parts in found.items():
+        every = [each for own in parts for each in own]
+        unread = [each for each in every if each.status == "unparsed"]
+        words = shorten(one_line(unread[0].completion), SHOWN)
+        cut = " and was cut off: raise judge.max_tokens" if unread[0].finish == "length" else ""
+        comparisons = "1 comparison" if len(parts) == 1 else f"{len(parts)} comparisons"
+        said.append(
+            f"{suite}: no verdict could be read in {len(unread):,} of {len(every):,} completions of {comparisons}, and "
+            f"they count for nothing; one says {words!r}{cut}"
+        )
+    return said
+
+
 def _by_suite(config: Mapping[str, Any], used: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
     roles: dict[str, list[str]] = {}
     for entry in config.get("verdicts", ()):
@@ -187,7 +244,10 @@ def _spent(artifacts: Iterable[Artifact]) -> dict[str, Any]:
     """Return what became of the requests, and what they cost; a comparison that several rows share counts once."""
     metrics = [each.metrics for each in {each.fingerprint: each for each in artifacts}.values()]
     prices = [each["price"] for each in metrics if each["price"] is not None]
-    return {name: sum(each[name] for each in metrics) for name in COUNTS} | {"price": sum(prices) if prices else None}
+    found = {name: sum(each[name] for each in metrics) for name in COUNTS}
+    # Artifacts of earlier versions do not say of how many calls the price is.
+    priced = sum(each.get("priced", 0 if each["price"] is None else each["calls"]) for each in metrics)
+    return found | {"price": sum(prices) if prices else None, "priced": priced}
 
 
 def _by_row(head: Mapping[str, Any], names: _Names) -> dict[str, Any]:

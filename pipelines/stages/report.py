@@ -45,9 +45,10 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         for row in config["rows"]
     ]
     opponents = [row.name for row in rows if row.role == "opponent"] + [rows[0].name]
-    evidence = _evidence(work)
+    evidence, warnings = _evidence(work), _warnings(work)
     if _reads(config):
         judged = gather(work, opponents)
+        warnings += judged.warnings
         evidence = replace(evidence, judgments=judged.found, judging=judged.judging)
         opponents = list(judged.opponents)
     experiment = assemble(
@@ -62,7 +63,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         rounds=config["rounds"],
         level=config["level"],
     )
-    experiment["warnings"] += _warnings(work)
+    experiment["warnings"] += warnings
     if "soup" in work.inputs:
         experiment["note"] += f" Soup, {told(work.inputs['soup'].json(SELECTION))}."
     schema.write(work.folder / "experiment.json", experiment)
@@ -73,7 +74,8 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     drawings = {path.stem: path.read_text(encoding="utf-8") for path in drawn if path.suffix == ".svg"}
     (work.folder / "page.html").write_text(page.html(experiment, drawings), encoding="utf-8")
     _send(work, experiment, drawn)
-    return f"{len(rows)} models on {len(config['suites'])} suites", _metrics(experiment)
+    suites = "1 suite" if len(config["suites"]) == 1 else f"{len(config['suites'])} suites"
+    return f"{len(rows)} models on {suites}", _metrics(experiment)
 
 
 def _reads(config: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ another has been given, and limits of calls and money hold for all together.
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipelines.stages.respond import RESPONSES
 from pipelines.work import Work
 from salsa.data.address import fetch
 from salsa.data.conversation import Message, Prompt
+from salsa.judging import verdict
 from salsa.judging.cost import Estimate, estimate
 from salsa.judging.endpoint import Endpoint
 from salsa.judging.judgment import Outcome, distinct, judge, waiting
@@ -26,6 +27,7 @@ from salsa.judging.log import LogBusy, VerdictLog
 from salsa.judging.matches import Asked, pairs, singles
 from salsa.judging.questions import Answers, Question, QuestionSet, read_answers, read_questions
 from salsa.judging.request import Request
+from salsa.judging.verdict import Verdict
 from salsa.store.artifact import Artifact
 
 VERDICTS = "verdicts.jsonl"
@@ -44,7 +46,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     """
     place = work.stage.execution
     asked = judges.load(work.config["judge"], place)
-    requests, outside = _requests(work)
+    requests, outside, unanswered = _requests(work)
     spending = judges.spending(place)
     longest = asked.longest if isinstance(asked, Endpoint) else None
     with _log(work, Path(work.execution.outputs) / FOLDER / f"{_slug(place['judge'])}.jsonl") as log:
@@ -59,17 +61,18 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
             work.progress(done, total, f"verdicts{_about(guess)}")
 
         outcome = judge(requests, asked, log, judges.limits(place), spending, watch)
+        lines = _lines(log.path, requests)
     _check(outcome, place["max_failed"])
     with (work.folder / VERDICTS).open("w", encoding="ascii") as file:
         file.writelines(json.dumps(found.as_json()) + "\n" for found in outcome.verdicts)
     if outside is not None:
         _keep(work.folder / BASELINE, outside)
-    metrics = _metrics(outcome)
-    return _says(metrics, outcome, guess), metrics
+    metrics = _metrics(outcome, lines) | {"unanswered": unanswered}
+    return _says(metrics, outcome, guess, outside), metrics
 
 
-def _requests(work: Work) -> tuple[list[Request], Answers | None]:
-    """Return what the judge is asked, and the replies of a baseline from outside if there is one.
+def _requests(work: Work) -> tuple[list[Request], Answers | None, int]:
+    """Return what the judge is asked, a baseline's replies if one from outside is met, and what it leaves unanswered.
 
     Raises ValueError where a baseline answers none of the questions.
     """
@@ -79,9 +82,9 @@ def _requests(work: Work) -> tuple[list[Request], Answers | None]:
     prompts = judges.prompt_set(place["prompts"], place["levels"])
     asked = Asked(place["judge"], prompts, work.config["judge"].get("settings", work.config["judge"]))
     if work.config["kind"] == "single":
-        return singles(questions, own, asked), None
+        return singles(questions, own, asked), None, 0
     if "opponent" in work.inputs:
-        return pairs(questions, own, _answers(work, work.inputs["opponent"]), asked), None
+        return pairs(questions, own, _answers(work, work.inputs["opponent"]), asked), None, 0
     baseline = place["baseline"]
     other = read_answers(fetch(baseline.get("path") or baseline["address"]), questions.questions)
     requests = pairs(questions, own, other, asked)
@@ -89,7 +92,13 @@ def _requests(work: Work) -> tuple[list[Request], Answers | None]:
         raise ValueError(
             f"{other.source} answers none of the {len(questions.questions)} questions of {questions.suite}"
         )
-    return requests, other
+    return requests, other, _unanswered(questions, own, other)
+
+
+def _unanswered(questions: QuestionSet, own: Answers, other: Answers) -> int:
+    """Return how many questions another model has not answered as far as the own model has."""
+    turns = [[len(each.replies.get(question.id, ())) for each in (own, other)] for question in questions.questions]
+    return sum(theirs < ours for ours, theirs in turns)
 
 
 def _keep(path: Path, answers: Answers) -> None:
@@ -161,28 +170,43 @@ def _check(outcome: Outcome, max_failed: float) -> None:
         )
 
 
-def _metrics(outcome: Outcome) -> dict[str, Any]:
-    """Return what the verdicts are and what they cost, whenever they were asked for."""
-    found = outcome.verdicts
-    prices = [each.price for each in found if each.price is not None]
+def _lines(path: Path, requests: Sequence[Request]) -> list[Verdict]:
+    """Return every line of a log on these requests, the failed ones too; those of another suite count there."""
+    keys = {(request.key, request.suite) for request in requests}
+    return [each for each in verdict.lines(path) if (each.key, each.suite) in keys]
+
+
+def _metrics(outcome: Outcome, asked: Sequence[Verdict]) -> dict[str, Any]:
+    """Return what the verdicts are and what they cost, whenever they were asked for; `asked` are all lines on them.
+
+    `priced` says of how many calls the price is known: a log may have lines from before there was a price list.
+    """
     counts = outcome.counts
+    shared = [each for each in outcome.verdicts if not each.attempt]
+    prices = [each.price for each in [*asked, *shared] if each.price is not None]
+    # What the endpoint charged nothing for costs nothing, whatever the list says.
+    unpriced = [each for each in asked if each.price is None and (each.completion or each.tokens_in is not None)]
+    calls = sum(each.attempt for each in asked)
     return {
         "requests": outcome.requests,
         "judged": counts["judged"],
         "unparsed": counts["unparsed"],
         "failed": counts["failed"],
-        "calls": sum(each.attempt for each in found),
-        "tokens_in": sum(each.tokens_in or 0 for each in found),
-        "tokens_out": sum(each.tokens_out or 0 for each in found),
+        "calls": calls,
+        "tokens_in": sum(each.tokens_in or 0 for each in asked),
+        "tokens_out": sum(each.tokens_out or 0 for each in asked),
         "price": sum(prices) if prices else None,
+        "priced": calls - sum(each.attempt for each in unpriced),
     }
 
 
-def _says(metrics: dict[str, Any], outcome: Outcome, guess: Estimate) -> str:
+def _says(metrics: dict[str, Any], outcome: Outcome, guess: Estimate, outside: Answers | None) -> str:
     text = f"{metrics['requests']:,} verdicts ({metrics['unparsed']:,} unparsed, {metrics['failed']:,} failed)"
     text += f", {outcome.calls:,} calls now" if outcome.calls else ", all asked before"
     if outcome.cost is not None and outcome.calls:
         text += f", {outcome.cost:.4f}{_about(guess)}"
+    if outside is not None and metrics["unanswered"]:
+        text += f"; {metrics['unanswered']:,} questions that {outside.model} has no whole answer to are left out"
     return text
 
 

@@ -62,22 +62,27 @@ class Match:
 def matches(verdicts: Iterable[Verdict]) -> list[Match]:
     """Return the games of each pair of models on each turn of a question together, in the order of their first game.
 
-    `first` is the compared model: that which is shown first in the game of order 0.
+    `first` is the compared model: that which is shown first in the game of order 0. Games of several prompts are no
+    match, and a second game of the same order begins another one, so that none is lost.
     """
-    found: dict[tuple[str, ...], list[Verdict | None]] = {}
+    found: dict[tuple[str, ...], list[list[Verdict | None]]] = {}
     names: dict[tuple[str, ...], tuple[str, str]] = {}
     for verdict in verdicts:
         if verdict.kind != "pair" or verdict.model_b is None:
             continue
         compared = (verdict.model_a, verdict.model_b) if verdict.order == 0 else (verdict.model_b, verdict.model_a)
-        key = (verdict.suite, verdict.judge, verdict.category, verdict.question, str(verdict.turn), *compared)
-        swapped = (*key[:5], *compared[::-1])
+        about = (verdict.suite, verdict.judge, verdict.prompt, verdict.category, verdict.question, str(verdict.turn))
+        key, swapped = (*about, *compared), (*about, *compared[::-1])
         if key not in found and swapped in found and compared[0] != compared[1]:
             key = swapped
         names.setdefault(key, compared)
         shown_first = verdict.model_a == names[key][0] and (compared[0] != compared[1] or verdict.order == 0)
-        found.setdefault(key, [None, None])[0 if shown_first else 1] = verdict
-    return [Match(*names[key], *games) for key, games in found.items()]
+        place = 0 if shown_first else 1
+        pairs = found.setdefault(key, [])
+        if all(pair[place] is not None for pair in pairs):
+            pairs.append([None, None])
+        next(pair for pair in pairs if pair[place] is None)[place] = verdict
+    return [Match(*names[key], *pair) for key, games in found.items() for pair in games]
 
 
 def fastchat(match: Match) -> list[Battle]:

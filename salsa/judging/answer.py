@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from salsa.judging.grammar import GRAMMARS
 from salsa.judging.request import Completion, Request
@@ -68,24 +69,48 @@ def verdict(answer: Answer) -> Verdict:
     )
 
 
+def as_asked(known: Verdict, request: Request) -> Verdict:
+    """Return what is known of a request's key as the verdict of that request; a call of another suite counts there.
+
+    The key leaves out what changes nothing for the judge: the suite, the category, the cluster, the prompt's name, and
+    how its completion is read.
+    """
+    if known.suite != request.suite:
+        return shared(known, request)
+    return _read_by(request, replace(known, **_about(request)))
+
+
 def shared(found: Verdict, request: Request) -> Verdict:
     """Return the verdict of a request that asks what was answered already, of other models or in another suite."""
-    return replace(
+    copied = replace(
         found,
+        **_about(request),
         key=request.key,
-        suite=request.suite,
         question=request.question,
-        category=request.category,
-        cluster=request.cluster,
         model_a=request.model_a,
         model_b=request.model_b,
-        prompt_name=request.prompt_name,
         tokens_in=None,
         tokens_out=None,
         price=None if found.price is None else 0.0,
         seconds=0.0,
         attempt=0,
     )
+    return _read_by(request, copied)
+
+
+def _about(request: Request) -> dict[str, Any]:
+    """Return what a verdict is filed under, which the judge is not told."""
+    return {
+        "suite": request.suite,
+        "category": request.category,
+        "cluster": request.cluster,
+        "prompt_name": request.prompt_name,
+    }
+
+
+def _read_by(request: Request, found: Verdict) -> Verdict:
+    """Return a verdict as the request's grammar reads it: a file of prompts may come to name another one."""
+    return found if found.grammar == request.grammar else reparsed(found, request.grammar)
 
 
 def reparsed(old: Verdict, grammar: str | None = None) -> Verdict:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from salsa.judging import functions, verdict
-from salsa.judging.answer import Answer, shared
+from salsa.judging.answer import Answer, as_asked, shared
 from salsa.judging.answer import verdict as as_verdict
 from salsa.judging.client import Client
 from salsa.judging.cost import Budget, Prices
@@ -98,7 +98,7 @@ def judge(
         LogError: if a verdict cannot be written.
         EndpointError, JudgeError: if the judge cannot be asked at all.
     """
-    keys = list(dict.fromkeys(request.key for request in requests))
+    by_key = {request.key: request for request in requests}
     left = waiting(requests, log.verdicts, ask_again)
     asked = distinct(left, log.verdicts, ask_again)
     alike: dict[str, list[Request]] = {}
@@ -131,10 +131,10 @@ def judge(
         functions.ask(judge, asked, limits.concurrency, answered)
         calls, spent = len(asked), 0.0
     return Outcome(
-        requests=len(keys),
-        verdicts=tuple(log.verdicts[key] for key in keys if key in log.verdicts),
-        before=len(keys) - len(left),
-        others=len(log.verdicts.keys() - set(keys)),
+        requests=len(by_key),
+        verdicts=tuple(as_asked(log.verdicts[key], each) for key, each in by_key.items() if key in log.verdicts),
+        before=len(by_key) - len(left),
+        others=len(log.verdicts.keys() - by_key.keys()),
         calls=calls,
         cost=spent if spending.prices.known else None,
         guessed=guessed,

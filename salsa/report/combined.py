@@ -139,6 +139,7 @@ def _caption(experiments: Sequence[Mapping[str, Any]]) -> str:
     levels = " / ".join(f"{level:.0%}" for level in dict.fromkeys(experiment["level"] for experiment in experiments))
     return (
         f"With {levels} intervals (questions resampled by cluster); bold: best of the column in its experiment. "
-        f"Win rate over all suites of an experiment: win + tie / 2; {judging.ties(experiments)}. "
+        f"Win rate over {judging.over_any(experiments)}: win + tie / 2; {judging.ties(experiments)}. "
+        f"{f'{judging.NOT_ASKED[0].upper()}{judging.NOT_ASKED[1:]}. ' if any(map(judging.reads, experiments)) else ''}"
         "KL: nats a reply, estimator k1."
     )

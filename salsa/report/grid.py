@@ -148,7 +148,8 @@ def _markdown_cell(cell: Cell) -> str:
 
 def to_html(grid: Grid) -> str:
     """Return the table as HTML; the tip of a cell is the fingerprint that it comes from. All text is escaped."""
-    parts = [f"<section><h2>{html.escape(grid.title)}</h2>", '<div class="wide"><table>', "<thead>"]
+    title = html.escape(grid.title)
+    parts = [f"<section><h2>{title}</h2>{scrollable(grid.title)}", f'<table aria-label="{title}"><thead>']
     if _grouped(grid):
         parts.append(f"<tr>{''.join(_group_headings(grid.columns))}</tr>")
     parts.append("<tr>")
@@ -168,6 +169,11 @@ def to_html(grid: Grid) -> str:
     return "".join([*parts, "</section>"])
 
 
+def scrollable(label: str) -> str:
+    """Return the start of a box for what may be wider than the page: reached by the keyboard, and named."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{html.escape(label)}">'
+
+
 def _group_headings(columns: Sequence[Column]) -> list[str]:
     spans: list[tuple[str, int]] = []
     for column in columns:
@@ -175,7 +181,13 @@ def _group_headings(columns: Sequence[Column]) -> list[str]:
             spans[-1] = (column.group, spans[-1][1] + 1)
         else:
             spans.append((column.group, 1))
-    return [f'<th scope="colgroup" colspan="{count}" class="group">{html.escape(group)}</th>' for group, count in spans]
+    # A heading of nothing would be read out as one.
+    return [
+        f'<th scope="colgroup" colspan="{count}" class="group">{html.escape(group)}</th>'
+        if group
+        else f'<td colspan="{count}"></td>'
+        for group, count in spans
+    ]
 
 
 def _html_cell(cell: Cell, column: Column) -> str:

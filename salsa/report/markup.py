@@ -20,6 +20,11 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(_as_escape, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
+def one_line(text: str) -> str:
+    """Return visible text on one line, as a heading or a table needs it: each run of blanks and breaks is a blank."""
+    return " ".join(visible(text).split())
+
+
 def _as_escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

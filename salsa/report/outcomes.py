@@ -93,9 +93,15 @@ class ByVerdicts:
         return self._values(replies, self._found.get((row, suite, opponent)))
 
     def fingerprints(self, row: str, suite: str) -> dict[str, str]:
-        """Return the fingerprint of the verdicts behind a row's scores ("judge") and each comparison ("against X")."""
-        own = {key[2]: each for key, each in self._found.items() if key[:2] == (row, suite) and each.fingerprint}
-        return {"judge" if name is None else f"against {name}": each.fingerprint for name, each in own.items()}
+        """Return the fingerprint of the verdicts behind a row's scores ("judge") and each comparison ("against X").
+
+        Behind a tie of a model with itself is that model.
+        """
+        own = {key[2]: each.fingerprint for key, each in self._found.items() if key[:2] == (row, suite)}
+        if suite in self.compared:
+            model = self._models[row]
+            own |= {name: model for name, other in self._models.items() if other == model and name != row}
+        return {"judge" if name is None else f"against {name}": found for name, found in own.items()}
 
     def _rows_of(self, name: str | None) -> list[str]:
         """Return a row and those that are the same model."""

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from salsa.report import figures, judging, samples, tables
-from salsa.report.grid import to_html
+from salsa.report.grid import scrollable, to_html
 from salsa.report.markup import shorten
 
 # The colours of the figures (see figures.py) and what stands for them on the page, whatever its scheme.
@@ -34,7 +34,6 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5r
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; font-weight: normal; }
 th.left, td.left, th[scope=row] { text-align: left; } thead th { color: var(--soft); }
 thead th.group { text-align: center; border-bottom: 1px solid var(--rule); }
-thead th.group:empty { border: 0; }
 tbody { border-top: 1px solid var(--ink); } tr.section > * { border-bottom: 1px solid var(--rule); }
 .interval { font-size: .8em; } .best { font-weight: bold; background: var(--best); }
 .best .interval { font-weight: normal; } .better { color: var(--better); } .worse { color: var(--worse); }
@@ -115,9 +114,10 @@ def _samples(experiment: Mapping[str, Any]) -> str:
         parts.append(f"<details{opened}><summary>{escape(sample['suite'])}: {escape(line)}</summary>")
         if line != question:
             parts.append(f'<p class="question">{escape(question)}</p>')
-        parts.append('<div class="wide"><table><tbody>')
+        parts.append(f"{scrollable(line)}<table><tbody>")
         for row in experiment["rows"]:
-            shown = samples.shown(sample["replies"].get(row["name"]), samples.no_score(experiment, sample["suite"]))
+            none = samples.no_score(experiment, sample["suite"], row)
+            shown = samples.shown(sample["replies"].get(row["name"]), none)
             text, score = (escape(part) for part in shown)
             parts.append(f'<tr><th scope="row">{escape(row["name"])}</th><td>{score}</td><td>{text}</td></tr>')
         parts.append("</tbody></table></div></details>")

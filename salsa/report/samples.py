@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from salsa.evaluation.scores import ScoredReply
-from salsa.report.judging import scored
+from salsa.report import judging
 from salsa.report.markup import escape, quote, shorten, visible
 
 MISSING = "missing"
@@ -70,8 +70,8 @@ def markdown(experiment: Mapping[str, Any]) -> str:
             "| model | score | reply |",
             "|---|---:|---|",
         ]
-        none = no_score(experiment, sample["suite"])
         for row in experiment["rows"]:
+            none = no_score(experiment, sample["suite"], row)
             text, score = shown(sample["replies"].get(row["name"]), none)
             lines.append(f"| {escape(row['name'])} | {score} | {escape(text)} |")
         parts.append("\n".join(lines))
@@ -85,14 +85,14 @@ def asked(sample: Mapping[str, Any]) -> str:
 
 def _scores(experiment: Mapping[str, Any]) -> str:
     judge = experiment["judge"]
-    if not scored(experiment):
+    if not judging.scored(experiment):
         return f"There are no scores: {escape(judge['name'])} compares replies."
     return f"Score: {escape(judge['name'])} ({escape(judge['unit'])})."
 
 
-def no_score(experiment: Mapping[str, Any], suite: str) -> str:
-    """Return what stands for a score that is not there: on some suites the judge gave none, and none is missing."""
-    return MISSING if suite in scored(experiment) else "–"
+def no_score(experiment: Mapping[str, Any], suite: str, row: Mapping[str, Any]) -> str:
+    """Return what stands for a score that is not there: where the judge was not asked for one, none is missing."""
+    return MISSING if suite in judging.scored(experiment) and judging.asked(row, suite, "judge") else "–"
 
 
 def shown(reply: Mapping[str, Any] | None, none: str = MISSING) -> tuple[str, str]:

@@ -66,10 +66,8 @@ def main(experiment: Mapping[str, Any]) -> Grid:
     for suite in suites:
         columns.append(Column(suite, group))
         metrics.append(METRICS["judge"])
-    whole = judging.compared(experiment) == list(experiment["suites"])
-    over = "all suites" if whole else ", ".join(judging.compared(experiment))
     for opponent in experiment["opponents"]:
-        columns.append(Column(f"vs {opponent}", f"win rate, {over}, %"))
+        columns.append(Column(f"vs {opponent}", f"win rate, {judging.over(experiment)}, %"))
         metrics.append(METRICS["win_rate"])
     rows = []
     for row in experiment["rows"]:
@@ -78,12 +76,15 @@ def main(experiment: Mapping[str, Any]) -> Grid:
         cells += [win_cell(row, _pooled_name(experiment), opponent) for opponent in experiment["opponents"]]
         rows.append(cells)
     caption = (
-        f"With {experiment['level']:.0%} intervals (questions resampled by cluster); bold: best of the column. "
+        f"With {experiment['level']:.0%} intervals (questions resampled by cluster); bold: best of the column"
+        f"{f'; {judging.NOT_ASKED}' if judging.reads(experiment) else ''}. "
         f"{_MEAN_SCORE if judging.reads(experiment) and scored else ''}"
         f"Win rate: win + tie / 2; {judging.ties([experiment])}."
         f"{_NORMALISED if _judge_is_normalised(experiment) else ''}{_left_out(experiment)}"
     )
-    return Grid(_title(experiment), caption, columns, mark_best(rows, metrics), sections(experiment["rows"]))
+    notes = [judging.same_model(experiment)] if judging.same_model(experiment) and experiment["opponents"] else []
+    marked = mark_best(rows, metrics)
+    return Grid(_title(experiment), caption, columns, marked, sections(experiment["rows"]), notes=notes)
 
 
 def _title(experiment: Mapping[str, Any]) -> str:
@@ -224,6 +225,8 @@ def suite_cell(row: Row, suite: str, metric: str) -> Cell:
     found = _results(row, suite)
     if found is None:
         return MISSING
+    if metric == "judge" and not judging.asked(row, suite, metric):
+        return BLANK
     return measured(found.get(metric), METRICS[metric], source(row, suite, metric))
 
 
@@ -231,7 +234,10 @@ def win_cell(row: Row, suite: str, opponent: str) -> Cell:
     """Return the cell of a win rate, toned where its interval leaves out one half."""
     if row["name"] == opponent:
         return BLANK
-    rate = (_results(row, suite) or {}).get("win_rate", {}).get(opponent)
+    found = _results(row, suite)
+    if found is not None and not judging.asked(row, suite, f"against {opponent}"):
+        return BLANK
+    rate = (found or {}).get("win_rate", {}).get(opponent)
     cell = measured(rate, METRICS["win_rate"], judging.win_source(row, suite, opponent))
     return cell if rate is None else judging.toned(cell, rate)
 

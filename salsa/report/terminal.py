@@ -2,12 +2,14 @@
 
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from salsa.report.grid import Cell, Grid, caption
+from salsa.report.markup import one_line
 
 _GAP = "  "
 _NARROWEST_KEY = 12
@@ -18,7 +20,7 @@ class TerminalTable:
     """A grid that rich can print. Where it is too wide, names wrap first; then the columns go on in another block."""
 
     def __init__(self, grid: Grid) -> None:
-        self.grid = grid
+        self.grid = _on_lines(grid)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.grid.title, "bold")
@@ -113,6 +115,13 @@ class TerminalTable:
     def _aligned(self, text: Text, column: int, widths: Mapping[int, int]) -> Text:
         space = " " * (widths[column] - cell_len(text.plain))
         return Text.assemble(text, space) if self.grid.columns[column].left else Text.assemble(space, text)
+
+
+def _on_lines(grid: Grid) -> Grid:
+    """Return the grid with every text of the table itself on one line: a line break in a name would tear its row."""
+    columns = [replace(each, heading=one_line(each.heading), group=one_line(each.group)) for each in grid.columns]
+    rows = [[replace(cell, text=one_line(cell.text)) for cell in row] for row in grid.rows]
+    return replace(grid, title=one_line(grid.title), columns=columns, rows=rows)
 
 
 def _content(cell: Cell) -> Text:

@@ -62,12 +62,13 @@ class _Asked:
 
 
 def _asked(evidence: Evidence, rivals: Sequence[str]) -> list[_Asked]:
-    single = [[suite] for suite in evidence.suites] if len(evidence.suites) > 1 else []
+    """Return what is tested: every rival over all suites, the first one on each suite, too."""
+    singles = [[suite] for suite in evidence.suites] if len(evidence.suites) > 1 else []
     found = [
-        _Asked(family, arm, suites, arm == rivals[0] and len(suites) == len(evidence.suites))
+        _Asked(family, arm, suites, arm == rivals[0] and suites is evidence.suites)
         for family in evidence.families
         for arm in rivals
-        for suites in (evidence.suites, *single)
+        for suites in (evidence.suites, *(singles if arm == rivals[0] else ()))
     ]
     return sorted(found, key=lambda each: not each.main)
 

@@ -120,7 +120,7 @@ def test_two_benchmarks_from_training_to_table(tmp_path: Path) -> None:
         in printed
     )
     whole = json.loads((folder / "winrate.json").read_text())
-    outside = next(section for section in whole["sections"] if section["baseline"] == "gpt-4-0314")
+    outside = next(section for section in whole["sections"] if section.get("baseline") == "gpt-4-0314")
     assert outside["judge_bias"]["longer_wins"] is not None, "the baseline's replies are at hand"
     salsa = next(row for row in found["rows"] if row["role"] == "policy")
     verdicts = [each for each in lines(folder / "verdicts.jsonl") if each.suite == "mt_bench"]
@@ -131,27 +131,41 @@ def test_two_benchmarks_from_training_to_table(tmp_path: Path) -> None:
             by_question.setdefault(battle.question, []).append(battle.outcome)
     means = [sum(outcomes) / len(outcomes) for outcomes in by_question.values()]
     assert salsa["suites"]["mt_bench"]["win_rate"]["PPO"]["value"] == pytest.approx(sum(means) / len(means))
-    scores = [each.score for each in verdicts if each.kind == "single" and each.model_a == "SALSA"]
-    assert all(score is None or 1 <= score <= 10 for score in scores)
-    assert salsa["suites"]["mt_bench"]["judge"]["value"] == pytest.approx(7, abs=6)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "salsa.cli",
-            "winrate",
-            "--format",
-            "verdicts",
-            str(folder / "verdicts.jsonl"),
-            "--json",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    suites = {section["suite"] for section in json.loads(done.stdout)["sections"]}
-    assert suites == {"mt_bench", "arena_hard"}
+    scores: dict[str, list[float]] = {}
+    for each in verdicts:
+        if each.score is not None and each.model_a == "SALSA":
+            scores.setdefault(each.question, []).append(each.score)
+    scored = [sum(turns) / len(turns) for turns in scores.values()]
+    assert len(scored) > 5
+    assert salsa["suites"]["mt_bench"]["judge"]["value"] == pytest.approx(sum(scored) / len(scored))
+    for baseline in ("PPO", "gpt-4-0314"):
+        told = {head["suite"]: shares(head["rows"], baseline) for head in judging["suites"]}
+        again = winrate(folder / "verdicts.jsonl", baseline)
+        for suite, own in told.items():
+            # The file also says how the model from outside did against PPO.
+            assert {name: share for name, share in again[suite].items() if name != "gpt-4-0314"} == pytest.approx(own)
+        assert told["arena_hard"].keys() == ({"SALSA", "SFT1"} if baseline == "PPO" else {"SALSA", "PPO"})
+
+
+def shares(rows: dict[str, Any], baseline: str) -> dict[str, float]:
+    """Return the share that each row won from a model, as the report says it."""
+    own = {name: row["against"].get(baseline) for name, row in rows.items()}
+    return {name: share["value"] for name, share in own.items() if share is not None}
+
+
+def winrate(path: Path, baseline: str) -> dict[str, dict[str, float]]:
+    """Return by suite the share that each model won from another, as `salsa winrate` says it of the report's file."""
+    command_ = [sys.executable, "-m", "salsa.cli", "winrate", "--format", "verdicts", "--baseline", baseline, "--json"]
+    done = subprocess.run([*command_, str(path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, dict[str, float]] = {}
+    for section in json.loads(done.stdout)["sections"]:
+        own = found.setdefault(section["suite"], {})
+        for row in section["models"] if section.get("baseline") == baseline else ():
+            if section["kind"] == "arena" and row["score"] is not None:
+                own[row["model"]] = row["score"] / 100
+            if section["kind"] == "pair" and row[section["rule"]]:
+                own[row["model"]] = row[section["rule"]]["value"]
+    return found
 
 
 def test_killed_while_judging_nothing_is_lost_and_little_is_asked_twice(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Matches and the rules that make battles of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -57,6 +59,15 @@ def test_arena_hards_rule(labels, release, expected):
     match = match_of(arena_row(labels=labels))
     assert (match.first, match.second) == ("m", "base")
     assert sorted(outcomes(arena(match, release, 3))) == sorted(expected)
+
+
+def test_a_second_game_of_the_same_order_is_another_match():
+    first, second = read_pair(pair(games="12"), "f:1").judged
+    again = replace(first.verdict, label="A=B")
+    found = matches([first.verdict, second.verdict, again])
+    assert [match.outcomes for match in found] == [(1.0, 0.0), (0.5, None)]
+    other = matches([first.verdict, replace(second.verdict, prompt="other")])
+    assert [match.complete for match in other] == [False, False]
 
 
 def test_a_model_against_itself_has_two_games_and_no_battle():

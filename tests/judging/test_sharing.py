@@ -97,3 +97,38 @@ def test_what_could_not_be_read_is_asked_again_once_for_all(tmp_path: Path) -> N
         again = judge(copied(1), function, log, Limits(1), Spending(), ask_again=True)
     assert function.calls == 1
     assert [each.score for each in again.verdicts] == [7.0, 7.0]
+
+
+def test_a_verdict_is_of_the_suite_category_and_cluster_that_it_is_asked_for(tmp_path: Path) -> None:
+    function, tuned = Counting(), answers("tuned", 2)
+    asked(singles(questions(2), tuned, ASKED), function, tmp_path / "log.jsonl")
+    changed = questions(2, category="maths", cluster="sums")
+    outcome = asked(singles(changed, tuned, ASKED), function, tmp_path / "log.jsonl")
+    assert [(each.suite, each.category, each.cluster, each.attempt) for each in outcome.verdicts] == [
+        ("files", "maths", "sums", 1)
+    ] * 2
+    elsewhere = asked(singles(replace(changed, suite="other"), tuned, ASKED), function, tmp_path / "log.jsonl")
+    # The call counts in the suite that it was made for.
+    assert [(each.suite, each.category, each.attempt) for each in elsewhere.verdicts] == [("other", "maths", 0)] * 2
+    assert [each.score for each in elsewhere.verdicts] == [7.0, 7.0]
+    assert (function.calls, elsewhere.calls, elsewhere.complete) == (2, 0, True)
+
+
+def test_what_was_said_is_read_by_the_grammar_that_is_asked_for(tmp_path: Path) -> None:
+    prompts = own()
+    named = replace(
+        prompts, templates=tuple(replace(each, grammar="fastchat_score", name="mine") for each in prompts.templates)
+    )
+    path, tuned = tmp_path / "log.jsonl", answers("tuned", 1)
+    with VerdictLog(path) as log:
+        unread = singles(questions(1), tuned, ASKED)
+        judge(unread, lambda requests: ["Rating: [[4]]"] * len(requests), log, Limits(1), Spending())
+    for model in ("tuned", "copy"):
+        requests = singles(questions(1), replace(tuned, model=model), Asked("m", named))
+        (found,) = asked(requests, Counting(most=0), path).verdicts
+        assert (found.status, found.score, found.grammar, found.prompt_name) == (
+            "judged",
+            4.0,
+            "fastchat_score",
+            "mine",
+        )

@@ -8,7 +8,8 @@ the order on two, loses one, and of the last no game parses. SALSA wins everythi
 Scores: SALSA 8 on first and 6 on second turns, of which the last does not parse; PPO 5.
 
 arena_hard, four questions against "gpt-4-0314". SALSA wins one strongly in both orders, ties one, loses one, and of the
-last question one game is won and the other does not parse. PPO loses every game.
+last question one game is won and the other does not parse. PPO loses every game. Among themselves, SALSA wins one
+question strongly in both orders against PPO, loses one, and ties two.
 """
 
 import json
@@ -81,12 +82,14 @@ def asked() -> list[tuple[dict[str, Any], list[Verdict]]]:
     salsa[ids[-1]] = [8.0, None]
     hard = dict(zip(QUESTIONS[ARENA], (["A>>B"] * 2, ["A=B"] * 2, ["B>A"] * 2, ["A>B", None]), strict=True))
     lost = dict.fromkeys(QUESTIONS[ARENA], ["B>A"] * 2)
+    among = dict(zip(QUESTIONS[ARENA], (["A>>B"] * 2, ["B>A"] * 2, ["A=B"] * 2, ["A=B"] * 2), strict=True))
     return [
         (entry(MT_BENCH, "single", "PPO"), graded("PPO", {question: [5.0, 5.0] for question in ids})),
         (entry(MT_BENCH, "single", "SALSA"), graded("SALSA", salsa)),
         (entry(MT_BENCH, "pair", "PPO", "SFT1"), games(MT_BENCH, "PPO", "SFT1", dict.fromkeys(ids, tie))),
         (entry(MT_BENCH, "pair", "SALSA", "PPO"), games(MT_BENCH, "SALSA", "PPO", ppo)),
         (entry(MT_BENCH, "pair", "SALSA", "SFT1"), games(MT_BENCH, "SALSA", "SFT1", dict.fromkeys(ids, win))),
+        (entry(ARENA, "pair", "SALSA", "PPO"), games(ARENA, "SALSA", "PPO", among)),
         (entry(ARENA, "pair", "PPO", baseline="all"), games(ARENA, "PPO", BASELINE, lost)),
         (entry(ARENA, "pair", "SALSA", baseline="all"), games(ARENA, "SALSA", BASELINE, hard)),
     ]
@@ -100,14 +103,15 @@ def entry(suite: str, kind: str, row: str, opponent: str | None = None, baseline
 class Made:
     """A store with everything that a report reads, and the report's stage."""
 
-    def __init__(self, folder: Path, price: float | None = 0.01) -> None:
+    def __init__(self, folder: Path, price: float | None = 0.01, **metrics: Any) -> None:
+        """Verdicts have a price each; `metrics` are of every artifact with verdicts."""
         self.folder, self.store = folder, Store(folder / "outputs")
         self.inputs: dict[str, Artifact] = {}
         self.suites = [MT_BENCH, ARENA]
         self.entries = []
         for number, (told, verdicts) in enumerate(asked()):
             role = f"verdicts_{number}"
-            self.inputs[role] = self._verdicts(verdicts, price)
+            self.inputs[role] = self._verdicts(verdicts, price, metrics)
             self.entries.append(told | {"input": role})
         for name in MODELS:
             self._evaluated(name)
@@ -131,14 +135,14 @@ class Made:
         context = execution(self.folder)
         return Work(stage, self.inputs, out, self.folder / "unfinished", context, TrackedRun(), lambda *_: None)
 
-    def _verdicts(self, found: Sequence[Verdict], price: float | None) -> Artifact:
+    def _verdicts(self, found: Sequence[Verdict], price: float | None, more: Mapping[str, Any]) -> Artifact:
         text = "".join(json.dumps(each.as_json()) + "\n" for each in found)
         states = [each.status for each in found]
         metrics: dict[str, Any] = {"requests": len(found), "calls": len(found) + 1}
         metrics |= {state: states.count(state) for state in ("judged", "unparsed", "failed")}
         metrics |= {"tokens_in": 2000 * len(found), "tokens_out": 100 * len(found)}
         metrics["price"] = None if price is None else price * len(found)
-        return self._publish("verdicts", {"verdicts.jsonl": text}, metrics, {})
+        return self._publish("verdicts", {"verdicts.jsonl": text}, metrics | more, {})
 
     def _evaluated(self, name: str) -> None:
         key = KEYS[name]

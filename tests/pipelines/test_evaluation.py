@@ -71,6 +71,11 @@ def test_each_pair_of_models_is_compared_once_and_none_with_itself() -> None:
     assert len(pairs) == 11  # six rows against PPO, and five of them against SFT1, which is the sixth
     plain = verdicts(experiment(*OPENAI, *FEW, "soup.alpha=0"))
     assert list(plain) == ["verdicts PPO against SFT1: single"]  # SALSA is PPO then
+    alike = "judge.rows=[ingredient,soup,opponent,policy]"
+    names = list(verdicts(experiment(*OPENAI, *FEW, alike, "soup.alpha=0")))
+    # The soup is SFT1 then, and a pair of models is asked about once, in one direction.
+    met = [("SFT1", "PPO"), ("SFT2", "PPO"), ("SFT2", "SFT1")]
+    assert names == [f"verdicts {row} against {opponent}: single" for row, opponent in met]
 
 
 def test_a_judge_that_scores_is_asked_for_no_verdicts() -> None:

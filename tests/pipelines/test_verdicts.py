@@ -208,3 +208,55 @@ def test_a_function_of_ones_own_judges(tmp_path: Path, monkeypatch: pytest.Monke
     verdicts.run(done)
     assert {(each.order, each.label) for each in found(done)} == {(0, "B>A"), (1, "A>B")}
     assert {each.judge for each in found(done)} == {"my_judges.shorter"}
+
+
+def test_what_is_asked_in_another_suite_is_of_that_suite_and_costs_nothing(tmp_path: Path) -> None:
+    with panel() as server:
+        prices = (f"judge.url={server.url}", "judge.price_in=1000", "judge.price_out=1000")
+        first = work(tmp_path, "pair", *prices)
+        _, paid = verdicts.run(first)
+        again = work(tmp_path, "pair", *prices)
+        again = replace(again, stage=replace(again.stage, config=dict(again.stage.config) | {"suite": "other"}))
+        says, metrics = verdicts.run(again)
+    assert {each.suite for each in found(again)} == {"other"}
+    assert says.endswith("all asked before")
+    assert (metrics["judged"], metrics["calls"], metrics["tokens_in"], metrics["price"]) == (2 * QUESTIONS, 0, 0, 0.0)
+    assert (paid["calls"], paid["priced"]) == (2 * QUESTIONS, 2 * QUESTIONS)
+
+
+def test_calls_that_failed_before_are_counted_too(tmp_path: Path) -> None:
+    with panel() as server:
+        url = f"judge.url={server.url}"
+        with serving(lambda exchange: exchange.fail(400, "no")) as broken, pytest.raises(Unfinished):
+            verdicts.run(work(tmp_path, "pair", f"judge.url={broken.url}"))
+        done = work(tmp_path, "pair", url)
+        says, metrics = verdicts.run(done)
+    assert says.endswith(f"{2 * QUESTIONS} calls now")
+    assert metrics["calls"] == 2 * QUESTIONS + broken.calls > 2 * QUESTIONS
+    assert metrics["requests"] == metrics["judged"] == 2 * QUESTIONS
+
+
+def test_calls_from_before_there_was_a_price_list_have_no_price(tmp_path: Path) -> None:
+    prices = ("judge.price_in=1000", "judge.price_out=1000")
+    with panel() as server:
+        url = f"judge.url={server.url}"
+        with pytest.raises(Unfinished):
+            verdicts.run(work(tmp_path, "pair", url, "judge.max_calls=5", "judge.concurrency=1"))
+        _, metrics = verdicts.run(work(tmp_path, "pair", url, *prices))
+    assert (metrics["calls"], metrics["priced"]) == (2 * QUESTIONS, 2 * QUESTIONS - 5)
+    assert 0 < metrics["price"] < (metrics["tokens_in"] + metrics["tokens_out"]) / 1000
+
+
+def test_questions_that_a_baseline_does_not_answer_whole_are_counted(tmp_path: Path) -> None:
+    rows = [{"question_id": f"q{n}", "model_id": "gpt-4-0314", "choices": [{"turns": ["A b c."] * 2}]} for n in (0, 1)]
+    rows.append(rows[0] | {"question_id": "q2", "choices": [{"turns": ["Only one."]}]})
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with panel() as server:
+        plain = work(tmp_path, "pair", f"judge.url={server.url}", turns=2)
+        place = dict(plain.stage.execution) | {"baseline": {"path": str(tmp_path / "answers.jsonl")}}
+        inputs = {"responses": plain.inputs["responses"]}
+        done = replace(plain, stage=replace(plain.stage, execution=place), inputs=inputs)
+        says, metrics = verdicts.run(done)
+    assert (metrics["requests"], metrics["unanswered"]) == (2 * (2 + 2 + 1), QUESTIONS - 2)
+    assert says.endswith("; 4 questions that gpt-4-0314 has no whole answer to are left out")
+    assert (tmp_path / "out" / verdicts.BASELINE).is_file()

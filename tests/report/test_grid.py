@@ -69,3 +69,11 @@ def test_html_shows_any_text_as_itself(text: str) -> None:
     parser.close()
     assert f"x{text}" in "".join(parser.seen)
     assert parser.tags == ["section", "h2", "div", "table", "thead", "tr", "th", "tbody", "tr", "td"]
+
+
+def test_a_table_is_reached_by_the_keyboard_and_named_and_has_no_heading_of_nothing() -> None:
+    columns = [Column("model", left=True), Column("a", "group"), Column("b", "group")]
+    text = to_html(Grid('<T> "x"', "", columns, [[Cell("m", tone="name"), Cell("1"), Cell("2")]]))
+    label = "&lt;T&gt; &quot;x&quot;"
+    assert f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table aria-label="{label}">' in text
+    assert '<tr><td colspan="1"></td><th scope="colgroup" colspan="2" class="group">group</th></tr>' in text

@@ -1,6 +1,6 @@
 import pytest
 
-from salsa.report.markup import escape, quote, shorten, visible
+from salsa.report.markup import escape, one_line, quote, shorten, visible
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,7 @@ def test_the_middle_of_long_text_is_left_out_and_counted() -> None:
 
 def test_a_quotation_keeps_its_lines_and_begins_no_list() -> None:
     assert quote("one\n\n- two\n12. three\n=") == "> one<br>\n><br>\n> \\- two<br>\n> &#49;2. three<br>\n> \\="
+
+
+def test_a_heading_is_one_line() -> None:
+    assert one_line(" a\r\nb\t c\x1b ") == "a b c\\x1b"

@@ -66,7 +66,9 @@ def test_rows_of_the_same_model_tie_on_every_question() -> None:
     twin, ppo = judged.row(made, "reference SFT2"), judged.row(made, "PPO")
     tie = twin["suites"]["hard"]["win_rate"]["PPO"]
     assert tie == {"value": 0.5, "low": 0.5, "high": 0.5, "wins": 0, "ties": judged.COUNT, "losses": 0}
-    assert "against PPO" not in twin["suites"]["hard"]["fingerprints"]
+    # Nobody was asked: behind the tie is the model that both are.
+    assert twin["suites"]["hard"]["fingerprints"]["against PPO"] == "same"
+    assert "against PPO" not in ppo["suites"]["hard"]["fingerprints"]
     # What was said of the model counts for both of its rows.
     assert twin["suites"]["single"]["judge"] == ppo["suites"]["single"]["judge"]
     assert twin["suites"]["hard"]["win_rate"]["SFT1"] == ppo["suites"]["hard"]["win_rate"]["SFT1"]

@@ -67,6 +67,13 @@ def test_the_page_is_whole_and_loads_nothing(drawings: dict[str, str]) -> None:
         assert part in shown
 
 
+def test_every_wide_box_can_be_scrolled_by_the_keyboard(drawings: dict[str, str]) -> None:
+    text = page.html(factory.experiment(), drawings)
+    boxes = re.findall(r'<div class="wide"[^>]*>', text)
+    assert len(boxes) > 10
+    assert all(re.search(r' tabindex="0" role="region" aria-label="[^"]+">$', box) for box in boxes)
+
+
 def test_figures_do_not_clash_and_their_references_resolve(drawings: dict[str, str]) -> None:
     text = page.html(factory.experiment(), drawings)
     markup = parsed(text)

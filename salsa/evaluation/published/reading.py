@@ -146,9 +146,11 @@ def _own(value: Mapping[str, Any], place: str, stored_counts: bool) -> Row:
         raise RowError(f"no verdict: {error}") from error
     models = [verdict.model_a] if verdict.model_b is None else [verdict.model_a, verdict.model_b]
     names = (verdict.suite, verdict.kind, verdict.judge, verdict.question, str(verdict.turn), *models)
+    # Whichever of two models is the compared one, the game is the same; a model's with itself differ by their order.
+    order = str(verdict.order) if len(set(models)) < len(models) else ""
     stored = told.label if told.score is None else float(told.score)
     judged = Judged(verdict, stored, told.status != "failed", read=read)
-    return Row(place, (*names, str(verdict.order), verdict.prompt), " / ".join(sorted(models)), (judged,))
+    return Row(place, (*names, order, verdict.prompt), " / ".join(sorted(models)), (judged,))
 
 
 @dataclass
@@ -168,17 +170,23 @@ class _Once:
         kept = self.found.setdefault(row.identity, row)
         seen = self.texts.setdefault(row.identity, set())
         if kept is not row:
-            retry = self.retried and not row.asks_otherwise(kept) and not (row.whole and kept.whole)
+            otherwise = _alike(row, kept) and row.asks_otherwise(kept)
+            retry = self.retried and not otherwise and not (row.whole and kept.whole)
             if retry:
                 self.retries += 1
             else:
                 self.duplicates[row.model] += 1
                 self.same_text += row.text in seen
-                self.other_asked += row.asks_otherwise(kept)
+                self.other_asked += otherwise
             later = not self.first and row.rank == kept.rank
             if later or (row.rank > kept.rank and (retry or not self.first)):
                 self.found[row.identity] = row
         seen.add(row.text)
+
+
+def _alike(row: Row, other: Row) -> bool:
+    """Return whether the same model is the compared one in both; a key says who is, and tells them apart if not."""
+    return all(a.verdict.order == b.verdict.order for a, b in zip(row.judged, other.judged, strict=False))
 
 
 def _told(rows: Sequence[Row], questions: Mapping[str, Question] | None) -> list[Row]:

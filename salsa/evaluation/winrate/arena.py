@@ -1,11 +1,10 @@
 """Arena-Hard's leaderboard: expected win rates against the baseline, with both kinds of interval, and style control."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from salsa.evaluation import bradley_terry
 from salsa.evaluation.battles import Battle, Table, arena, matches
 from salsa.evaluation.resampling import percentiles
 from salsa.evaluation.sheet import Sheet, of_battles
@@ -34,13 +33,15 @@ def section(
     found = matches(verdicts)
     battles = [*given, *(battle for match in found for battle in arena(match, release, settings.weight))]
     fought = [battle for battle in battles if battle.first != battle.second]
-    baseline, inferred = _baseline(fought, settings.baseline, bool(given))
+    counts = counted(verdicts)
+    baseline, inferred = _baseline(fought, settings.baseline, bool(given), counts)
     sheet = of_battles(fought, baseline)
     star = baseline is not None and all(baseline in (battle.first, battle.second) for battle in fought)
-    counts = counted(verdicts)
-    rows, rated = _models(fought, sheet, baseline, star, release, settings)
+    rated = pairs.ratings(fought, baseline, settings)
+    rows = _models(fought, sheet, baseline, release, settings)
+    ratings = {row["model"]: row["value"] for row in rated}
     for row in rows:
-        row["counts"] = counts.get(row["model"])
+        row |= {"rating": ratings.get(row["model"]), "counts": counts.get(row["model"])}
     named = [name for name in counts if name and name != baseline and name not in sheet.models]
     rows += [{"model": name, "score": None, "counts": counts[name]} for name in named]
     return {
@@ -66,19 +67,21 @@ def section(
 
 
 def _release(verdicts: Sequence[Verdict]) -> str:
-    """Return whose rules count: told by the grammar of the release's own prompts, or by the questions' release."""
+    """Return whose rules count: the current release's for its own prompts, and for suites that end in its _v2."""
     current = any(verdict.grammar == "arena_current" or verdict.suite.endswith("_v2") for verdict in verdicts)
     return "current" if current else "first"
 
 
-def _baseline(battles: Sequence[Battle], named: str | None, given: bool) -> tuple[str | None, bool]:
+def _baseline(
+    battles: Sequence[Battle], named: str | None, given: bool, judged: Container[str]
+) -> tuple[str | None, bool]:
     """Return the baseline and whether it was inferred: the one model that is in every battle, if none is named.
 
     Of two models that only met each other it is the first of battle files, and the one that is not the compared
-    model of verdicts.
+    model of verdicts. One that is named counts where any of its games were judged, with a verdict or without.
     """
     models = [{battle.first, battle.second} for battle in battles]
-    if named is not None and any(named in pair for pair in models):
+    if named is not None and (named in judged or any(named in pair for pair in models)):
         return named, False
     common = set.intersection(*models) if models else set()
     if len(common) == 2:
@@ -88,17 +91,19 @@ def _baseline(battles: Sequence[Battle], named: str | None, given: bool) -> tupl
 
 
 def _models(
-    battles: Sequence[Battle], sheet: Sheet, baseline: str | None, star: bool, release: str, settings: Settings
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the rows of the leaderboard and the ratings."""
-    rated = pairs.ratings(battles, baseline, settings)
-    by_name = {row["model"]: row for row in rated}
+    battles: Sequence[Battle], sheet: Sheet, baseline: str | None, release: str, settings: Settings
+) -> list[dict[str, Any]]:
+    """Return the rows of the leaderboard: scores are of the games with the baseline alone, and there are none without.
+
+    They are the Bradley-Terry fit to these games, in closed form.
+    """
+    met = [battle for battle in battles if baseline in (battle.first, battle.second)]
     figures = parts(sheet, settings)
-    intervals = battle_intervals(battles, baseline, release, settings) if star else {}
+    intervals = battle_intervals(met, baseline, release, settings) if met else {}
     rows = []
     for model in sheet.models:
         own = figures[model]
-        score = _percent(own["all"]) if star else _expected(by_name.get(model), baseline)
+        score = _percent(own["all"]) if baseline is not None else None
         rows.append(
             {
                 "model": model,
@@ -107,13 +112,11 @@ def _models(
                 and {key: score[key] for key in ("low", "high", "n")}
                 | {"rounds": settings.rounds, "level": settings.level},
                 "battles": intervals.get(model),
-                "rating": by_name.get(model, {}).get("value"),
                 "raw_win_rate": own["all"] and own["all"]["value"],
                 "categories": {name: _percent(part) for name, part in own["categories"].items()},
             }
         )
-    rows.sort(key=lambda row: -(row["score"] if row["score"] is not None else row["raw_win_rate"] or -1.0))
-    return rows, rated
+    return sorted(rows, key=lambda row: -(row["score"] if row["score"] is not None else row["raw_win_rate"] or -1.0))
 
 
 def battle_intervals(
@@ -156,17 +159,6 @@ def _percent(estimate: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if estimate is None:
         return None
     return {key: value if key == "n" or value is None else 100 * value for key, value in estimate.items()}
-
-
-def _expected(row: Mapping[str, Any] | None, baseline: str | None) -> dict[str, Any] | None:
-    """Return the expected win rate of a rating against the baseline, which has 1000, in percent."""
-    if row is None or baseline is None or row["value"] is None:
-        return None
-    ends = {
-        key: None if row[key] is None else 100 * bradley_terry.expected_win_rate(row[key] - bradley_terry.ORIGIN)
-        for key in ("value", "low", "high")
-    }
-    return ends | {"n": None}
 
 
 def _style(

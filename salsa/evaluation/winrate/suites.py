@@ -31,8 +31,8 @@ def suites(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the report of `salsa winrate` on an experiment's verdicts, and the head of each suite.
 
-    In the report the experiment's models are compared with their first opponent, and in sections of their own with
-    models from outside. A head has for each model its `score`, `turns` and share won `against` each other model.
+    In the report the experiment's models are compared with their first opponent, and in a section of its own with each
+    model from outside. A head has for each model its `score`, `turns` and share won `against` each other model.
     """
     merged = {key: answer for own in field.answers.values() for key, answer in own.items()}
     found = report(replace(reading, verdicts=[], appended=[]), files, merged, settings)
@@ -55,18 +55,17 @@ class _Suite:
         self.answers = field.answers.get(name, {})
         models = set(field.models)
         self.own = [verdict for verdict in verdicts if _models(verdict) <= models]
-        outside = [verdict for verdict in verdicts if not _models(verdict) <= models]
         met = {name for verdict in self.own if verdict.kind == "pair" for name in _models(verdict)}
         self.opponents = [opponent for opponent in field.opponents if opponent in met]
-        baselines = sorted({name for verdict in outside for name in _models(verdict) - models})
         self.among = self._report(self.own, self.opponents[0] if self.opponents else None, self.answers)
-        # With several, each is that of one category: the report finds out which.
-        self.against = self._report(outside, baselines[0] if len(baselines) == 1 else None, self.answers)
+        # A baseline may be that of one category, of several or of all: its score is over all that it was asked about.
+        outside = dict.fromkeys(name for verdict in verdicts for name in sorted(_models(verdict) - models))
+        self.against = {name: self._outside(name) for name in outside}
 
     @property
     def sections(self) -> list[dict[str, Any]]:
         """The suite's sections of the report."""
-        return [*self.among, *self.against]
+        return [*self.among, *(section for sections in self.against.values() for section in sections)]
 
     def head(self) -> dict[str, Any]:
         """Return the figures at the head of the suite; win rates are shares from 0 to 1."""
@@ -76,13 +75,13 @@ class _Suite:
         for section in self.among:
             for row in section["models"] if section["kind"] == "single" else ():
                 models.setdefault(row["model"], _empty()).update(score=row["score"], turns=row["turns"])
-        met = [*(section for opponent in self.opponents for section in self._with(opponent)), *self.against]
-        for section in met:
-            if section["baseline"] is None:
-                continue
-            rules[section["baseline"]] = section.get("rules", {}).get(section["rule"], section["rule"])
-            for row in section["models"]:
-                models.setdefault(row["model"], _empty())["against"][section["baseline"]] = _share(section, row)
+        met = {opponent: self._report(self._games(self.own, opponent), opponent, {}) for opponent in self.opponents}
+        for other, sections in [*met.items(), *self.against.items()]:
+            for section in sections:
+                name = other if len(sections) == 1 else f"{other} ({_apart(section)})"
+                rules[name] = section.get("rules", {}).get(section["rule"], section["rule"])
+                for row in section["models"]:
+                    models.setdefault(row["model"], _empty())["against"][name] = _share(section, row)
         length = Replies(self.reading, self.answers).length
         return {
             "suite": self.name,
@@ -93,10 +92,17 @@ class _Suite:
             "bias": bias(pairs, matches(pairs), length, self.settings) if pairs else None,
         }
 
-    def _with(self, opponent: str) -> list[dict[str, Any]]:
-        """Return what the games with one of the experiment's models say."""
-        games = [each for each in self.own if each.kind == "pair" and opponent in _models(each)]
-        return self._report(games, opponent, {})
+    def _outside(self, baseline: str) -> list[dict[str, Any]]:
+        """Return what the games with a model from outside say, under their categories where these are not all."""
+        games = self._games(self.verdicts, baseline)
+        asked, there = ({each.category: None for each in part} for part in (games, self.verdicts))
+        category = " and ".join(asked) if len(asked) < len(there) else ""
+        return [section | {"category": category} for section in self._report(games, baseline, self.answers)]
+
+    @staticmethod
+    def _games(verdicts: Sequence[Verdict], other: str) -> list[Verdict]:
+        """Return the games with one model."""
+        return [each for each in verdicts if each.kind == "pair" and other in _models(each)]
 
     def _report(
         self, verdicts: Sequence[Verdict], baseline: str | None, answers: Mapping[ReplyKey, Answer]
@@ -114,6 +120,11 @@ def _models(verdict: Verdict) -> set[str]:
 
 def _empty() -> dict[str, Any]:
     return {"score": None, "turns": {}, "against": {}}
+
+
+def _apart(section: Mapping[str, Any]) -> str:
+    """Return what tells a section from the others against the same model: its prompts, or else its judge."""
+    return " and ".join(section["prompts"]) or str(section["judge"])
 
 
 def _share(section: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any] | None:

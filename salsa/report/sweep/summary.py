@@ -9,7 +9,7 @@ from rich.text import Text
 
 from salsa.report.grid import Cell as Entry
 from salsa.report.grid import Column, Grid, mark_best, to_markdown
-from salsa.report.judging import ties
+from salsa.report.judging import over_any, ties
 from salsa.report.markup import escape, shorten, visible
 from salsa.report.sweep import repeats
 from salsa.report.sweep.cells import Cell, count, distinct, numeric, shown, swept
@@ -145,8 +145,8 @@ def _caption(done: Sequence[Mapping[str, Any]]) -> str:
         return ""
     levels = " / ".join(f"{level:.0%}" for level in dict.fromkeys(each["level"] for each in done))
     return (
-        f"Over all suites of an experiment, with {levels} intervals (questions resampled by cluster); bold: best of "
-        f"the column. Win rate: win + tie / 2; {ties(done)}. KL: nats a reply, estimator k1."
+        f"Means over the suites of an experiment, with {levels} intervals (questions resampled by cluster); bold: best "
+        f"of the column. Win rate over {over_any(done)}: win + tie / 2; {ties(done)}. KL: nats a reply, estimator k1."
     )
 
 

@@ -125,10 +125,11 @@ def _results(row: Mapping[str, Any], suite: str) -> Mapping[str, Any] | None:
 
 
 def _judges(row: Mapping[str, Any], suite: str) -> str | None:
-    """Return the fingerprint of the verdicts behind a suite's figures; of all suites behind the mean."""
+    """Return the fingerprints of the verdicts behind a suite's figures, or of all behind the mean; no model's own."""
     chosen = row["suites"].values() if suite == POOLED else [row["suites"].get(suite, {})]
     prints = [each.get("fingerprints", {}) for each in chosen]
     found = [value for own in prints for key, value in own.items() if key == "judge" or key.startswith("against ")]
+    found = [value for value in found if value != row["fingerprint"]]
     return " ".join(filter(None, found)) or None
 
 

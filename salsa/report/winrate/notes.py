@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from salsa.report.markup import visible
+from salsa.report.markup import one_line, visible
 
 Found = Mapping[str, Any]
 COUNTS = ("sent", "judged", "unparsed", "failed")
@@ -16,7 +16,8 @@ def heading(section: Found) -> str:
     snapshots = f" ({', '.join(section['snapshots'])})" if section["snapshots"] else ""
     category = f", {section['category']}" if section["category"] else ""
     prompts = f", prompt {' and '.join(section['prompts'])}" if section["prompts"] else ""
-    return visible(f"{section['suite'] or 'no suite named'}{category}{judge}{snapshots}{prompts}")
+    against = f", against {section['baseline']}" if section.get("baseline") else ""
+    return one_line(f"{section['suite'] or 'no suite named'}{category}{judge}{snapshots}{prompts}{against}")
 
 
 def notes(found: Found) -> list[str]:

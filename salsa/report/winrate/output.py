@@ -17,7 +17,7 @@ from salsa.report.terminal import TerminalTable
 from salsa.report.winrate.notes import COUNTS, Found, heading, notes, remarks
 from salsa.report.winrate.tables import grids
 
-CSV_HEADER = ("suite", "judge", "category", "prompts", "model", "metric", "value", "low", "high", "n")
+CSV_HEADER = ("suite", "judge", "category", "baseline", "prompts", "model", "metric", "value", "low", "high", "n")
 
 
 def show(found: Found) -> None:
@@ -59,6 +59,7 @@ def to_csv(found: Found) -> str:
     writer.writeheader()
     for section in found["sections"]:
         place = {key: section[key] for key in ("suite", "judge", "category")}
+        place["baseline"] = section.get("baseline")
         place["prompts"] = " and ".join(section["prompts"])
         for row in section["models"]:
             for metric, estimate in _figures(section, row):

@@ -110,7 +110,9 @@ def _arena(section: Found, level: str) -> list[Grid]:
             cells += [measured(style[name]["models"].get(row["model"]), PERCENT) for name in ("style", "length")]
         rows.append([*cells, *_counts(row["counts"])])
     own = next((row["battles"] for row in section["models"] if row.get("battles")), None)
-    text = f"Score: expected win rate against {section['baseline']}, in percent; {section['rule']}. "
+    text = "No scores, because no baseline is in every battle (--baseline names one). "
+    if section["baseline"] is not None:
+        text = f"Score: expected win rate against {section['baseline']}, in percent; {section['rule']}. "
     if own:
         text += f"battles: {own['level']:.0%} interval of {own['rounds']} rounds over battles, as Arena-Hard's. "
     text += f"questions: {level} interval, questions resampled by cluster."

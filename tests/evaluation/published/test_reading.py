@@ -154,6 +154,14 @@ def test_verdicts_on_other_replies_are_told_from_retries(tmp_path):
     assert (sum(found.duplicates.values()), found.other_asked) == (2, 1)
 
 
+def test_a_game_is_the_same_whichever_model_is_the_compared_one(tmp_path):
+    rows = [verdict(key="1"), verdict(key="2", order=1, label="B>A", completion="")]
+    found = read([write(tmp_path / "f", rows)], "verdicts", Options())
+    assert (len(found.used), dict(found.duplicates), found.other_asked) == (1, {"a / b": 1}, 0)
+    itself = [verdict(key="1", model_b="a"), verdict(key="2", model_b="a", order=1)]
+    assert len(read([write(tmp_path / "f", itself)], "verdicts", Options()).used) == 2
+
+
 def test_our_own_verdicts_are_read_again(tmp_path):
     line = verdict(grammar="own_pair_3", completion="Mine.\nB>A")
     path = write(tmp_path / "f", [line, verdict(question="r", grammar="gone"), verdict(question="s", **FAILED)])

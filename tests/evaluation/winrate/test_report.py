@@ -201,7 +201,8 @@ def test_battles_without_a_common_model_have_ratings_and_no_score(tmp_path):
     assert [row["value"] for row in found["ratings"]] == pytest.approx([1000] * 3)
     named = only(tmp_path, rows, "arena-hard", baseline="a")
     assert by_model(named)["b"]["score"] == pytest.approx(50)
-    assert by_model(named)["b"]["battles"] is None
+    assert by_model(named)["b"]["battles"]["rounds"] == 100
+    assert by_model(named)["b"]["questions"]["n"] == 1
 
 
 def test_battles_of_a_model_with_itself_are_counted_and_left_out(tmp_path):

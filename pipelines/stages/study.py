@@ -7,6 +7,7 @@ from pipelines.stages.judge import SCORES
 from pipelines.stages.point import POINT
 from pipelines.stages.report import ANCHOR_NAMES
 from pipelines.stages.select import SELECT
+from pipelines.stages.tax import TAX
 from pipelines.work import Work
 from salsa.evaluation.scores import read
 from salsa.report.study.folder import write
@@ -84,6 +85,8 @@ def _model(work: Work, told: dict[str, Any]) -> Model:
     artifacts = {suite: work.inputs[role] for suite, role in roles.items() if role in work.inputs}
     anchors = work.inputs[f"{told['key']}:anchors"]
     measured = anchors.json(ANCHORS)
+    tax = work.inputs.get(f"{told['key']}:tax")
+    kept = tax.json(TAX) if tax else {}
     final = measured["final"]["divergences"]
     return Model(
         family=told["family"],
@@ -93,7 +96,11 @@ def _model(work: Work, told: dict[str, Any]) -> Model:
         scores={suite: read(artifact.file(SCORES)) for suite, artifact in artifacts.items()},
         kl={ANCHOR_NAMES[name]: sum(values["k1"]) / len(values["k1"]) for name, values in final.items()},
         points=[_named(point) for point in measured["points"]],
-        prints={suite: artifact.fingerprint for suite, artifact in artifacts.items()} | {"kl": anchors.fingerprint},
+        recall=kept.get("recall"),
+        perplexity=kept.get("perplexity"),
+        prints={suite: artifact.fingerprint for suite, artifact in artifacts.items()}
+        | {"kl": anchors.fingerprint}
+        | ({"tax": tax.fingerprint} if tax else {}),
     )
 
 

@@ -17,6 +17,7 @@ from pipelines.jobs import Composer
 from pipelines.judges import ScoreJudge
 from pipelines.plan import Plan, Stage
 from pipelines.study.cells import Compose, Study
+from pipelines.study.settings import ALL
 from pipelines.workers import environments
 from salsa.store.artifact import Artifact, Store
 from salsa.store.digests import Digests
@@ -24,6 +25,8 @@ from salsa.store.quantities import shown_duration
 
 Selected = Mapping[tuple[str, str], Stage]
 
+NO_STUDY = (ALL, "none")
+"""Options of the group that name no study."""
 SET_BY = {"model": "study.families", "replicate": "study.replicates", "policy.kl_coef": "study.coefficients"}
 """Keys that differ between the cells of a study, and what sets them there."""
 OF_THE_COMMAND = ("study", "worker", "plan", "why")
@@ -31,7 +34,22 @@ OF_THE_COMMAND = ("study", "worker", "plan", "why")
 
 
 def run(config: Config, store: Store, console: Console) -> None:
-    """Run a study, or show what it would run. Raises `JobFailed` where a stage failed, and what planning raises."""
+    """Run a study, or all of them one after the other, or show what would run.
+
+    Raises `JobFailed` where a stage failed, and what planning raises.
+    """
+    if config.study.name != ALL:
+        _run(config, store, console)
+        return
+    overrides = [text for text in HydraConfig.get().overrides.task if text != f"study={ALL}"]
+    composer = _of_hydra()
+    names = [name for name in GlobalHydra.instance().config_loader().get_group_options("study") if name not in NO_STUDY]
+    for number, name in enumerate(names, start=1):
+        console.print(f"\n[bold]study {number} of {len(names)}: {escape(name)}[/]")
+        _run(composer.compose([*overrides, f"study={name}"]), store, console)
+
+
+def _run(config: Config, store: Store, console: Console) -> None:
     started = time.monotonic()
     if not isinstance(config.judge, ScoreJudge):
         raise ConfigurationError(
@@ -79,10 +97,9 @@ def _composer() -> Compose:
 
     Raises ConfigurationError for a key that the study sets itself.
     """
-    hydra = HydraConfig.get()
-    composer = Composer(GlobalHydra.instance().config_loader(), OmegaConf.create({"hydra": hydra}))
+    composer = _of_hydra()
     given = []
-    for text in hydra.overrides.task:
+    for text in HydraConfig.get().overrides.task:
         key = text.lstrip("+~").split("=")[0]
         if key in SET_BY:
             raise ConfigurationError(f"{text}: a study sets this itself; use {SET_BY[key]}")
@@ -93,6 +110,11 @@ def _composer() -> Compose:
         return composer.compose([*given, *overrides])
 
     return compose
+
+
+def _of_hydra() -> Composer:
+    """Return what composes configurations as the command that runs was composed."""
+    return Composer(GlobalHydra.instance().config_loader(), OmegaConf.create({"hydra": HydraConfig.get()}))
 
 
 def _chosen(config: Config, selected: Selected, store: Store) -> dict[tuple[str, str], float] | None:

@@ -9,6 +9,8 @@ from pipelines.ranges import require
 
 SELECTION_REPLICATES = 1000
 """The first replicate that is for choosing coefficients only; those below are reported."""
+ALL = "all"
+"""Name that stands for every study."""
 SFT, SOUP = "SFT1", "soup"
 """Models that no RL made and every study evaluates."""
 
@@ -34,8 +36,8 @@ class StudySettings:
     selection_prompts: int = MISSING
 
     def check(self, at: str) -> None:
-        """Check the ranges of the keys under `at`; an empty name is no study."""
-        if not self.name:
+        """Check the ranges of the keys under `at`; an empty name is no study, `ALL` has no keys of its own."""
+        if self.name in ("", ALL):
             return
         trains = self.kind is not StudyKind.landscape
         for key in ("families", *(("arms", "coefficients") if trains else ())):

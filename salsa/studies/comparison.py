@@ -150,6 +150,8 @@ def _behaviour(evidence: Evidence, settings: Settings) -> dict[str, Any]:
         column("reward", "replies, mean of the suites", "normalised", 2, label="reward-model score"),
         column("length", "replies, mean of the suites", "tokens", 1, 1),
         column("unfinished", "replies, mean of the suites", "%", 1, 100, "without end"),
+        column("recall", "alignment tax", "%", 1, 100, "facts recalled"),
+        column("perplexity", "alignment tax", "on held-out text", 2),
         column("coefficient", "trained with", "reward a nat", 2, label="KL coefficient"),
     ]
     measures = {"reward": _reward, "length": _length, "unfinished": _unfinished}
@@ -165,6 +167,10 @@ def _behaviour(evidence: Evidence, settings: Settings) -> dict[str, Any]:
                 tables = [evidence.values(family, arm, suite, measure) for suite in evidence.suites]
                 estimate = _estimate(evidence, family, tables, evidence.suites, settings)
                 cells[name] = cell(estimate, evidence.prints(family, [arm], evidence.suites))
+            for name in ("recall", "perplexity"):
+                kept = [value for model in models if (value := getattr(model, name)) is not None]
+                if len(kept) == len(models):
+                    cells[name] = cell(t_interval(kept, settings.level), [model.prints["tax"] for model in models])
             if models[0].coefficient is not None:
                 cells["coefficient"] = cell(Estimate(models[0].coefficient, None, None, len(models)), [])
             rows.append(row(arm, family if len(evidence.families) > 1 else None, cells, settings))

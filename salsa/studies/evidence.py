@@ -29,7 +29,8 @@ class Model:
     """One model of a study; `coefficient` is None where no RL made it.
 
     `scores` are its replies by suite, `kl` its mean KL (k1, nats a reply) by anchor, `points` what was measured along
-    its training, `prints` the fingerprints of the artifacts that these come from: by suite, and "kl".
+    its training, `recall` and `perplexity` what it has kept of its pre-training (None where not measured), `prints` the
+    fingerprints of the artifacts that these come from: by suite, "kl" and "tax".
     """
 
     family: str
@@ -40,6 +41,8 @@ class Model:
     kl: Mapping[str, float] = field(default_factory=dict)
     prints: Mapping[str, str] = field(default_factory=dict)
     points: Sequence[Point] = ()
+    recall: float | None = None
+    perplexity: float | None = None
 
 
 class Evidence:

@@ -38,7 +38,9 @@ def evidence(shift: Mapping[str, float], noise: float = 0.0, families: tuple[str
                 prints = {suite: f"{family}{arm}{replicate}{suite}" for suite in SUITES} | {"kl": f"kl{arm}{replicate}"}
                 coefficient = None if arm in ("SFT1", "soup") else 0.2
                 kl = {"SFT1": float(replicate), "soup": 1.0}
-                models.append(Model(family, arm, replicate, coefficient, scores, kl, prints))
+                kept = {"recall": 0.5, "perplexity": float(replicate)} if arm == "PPO" else {}
+                prints |= {"tax": "tax"}
+                models.append(Model(family, arm, replicate, coefficient, scores, kl, prints, **kept))
     return Evidence(models, SUITES, tie_margin=0.75)
 
 
@@ -91,6 +93,8 @@ def test_behaviour_is_told_of_the_replies() -> None:
     assert cells["unfinished"]["value"] == 0.25
     assert cells["length"]["value"] == 7.0
     assert cells["coefficient"]["value"] == 0.2
+    assert (cells["recall"]["value"], cells["perplexity"]["value"]) == (0.5, np.mean(range(REPLICATES)))
+    assert "recall" not in table(comparison(evidence({}), SETTINGS), "behaviour")["SALSA"], "it was not measured"
 
 
 def test_every_cell_names_what_it_comes_from() -> None:

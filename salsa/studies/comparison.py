@@ -13,6 +13,7 @@ from salsa.evaluation.study.verdict import Verdict, can_decide, corrected, verdi
 from salsa.studies.evidence import Evidence, Numbers
 from salsa.studies.pieces import cell, column, figure, point, role, row, series, table
 from salsa.studies.settings import SFT, SOUP, Settings
+from salsa.studies.training import training
 
 MEAN = "mean"
 
@@ -30,7 +31,11 @@ def comparison(evidence: Evidence, settings: Settings) -> dict[str, Any]:
             _gold(evidence, settings),
             _behaviour(evidence, settings),
         ],
-        "figures": [*_lines(evidence, trained, settings), *_figures(evidence, rivals, settings)],
+        "figures": [
+            *_lines(evidence, trained, settings),
+            *_figures(evidence, rivals, settings),
+            *training(evidence, trained, settings),
+        ],
         "notes": _notes(evidence, tests, settings),
     }
 

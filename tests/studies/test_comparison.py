@@ -1,6 +1,7 @@
 """Comparisons of arms, where the answer is known."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from salsa.evaluation.scores import ScoredReply
 from salsa.evaluation.statistics import t_interval
 from salsa.studies.comparison import Settings, comparison
-from salsa.studies.evidence import Evidence, Model
+from salsa.studies.evidence import Evidence, Model, Point
 
 SUITES = ("single", "hard")
 QUESTIONS, REPLICATES = 12, 8
@@ -118,6 +119,27 @@ def test_arms_with_places_make_a_line() -> None:
     line = found["figures"][0]
     assert (line["kind"], line["x"]["label"]) == ("lines", "alpha")
     assert [(point["x"], point["value"]) for point in line["series"][0]["points"]] == [(0.0, 50.0), (0.5, 100.0)]
+
+
+def test_curves_are_means_over_replicates_at_the_steps_that_all_have() -> None:
+    given = evidence({})
+    traced = [
+        replace(
+            model,
+            points=[
+                Point(step, model.replicate + step, 0.0, 1.0, 0.0, {"SFT1": 2.0})
+                for step in (0, 8, 8 + model.replicate)
+            ],
+        )
+        for arm in given.arms
+        for model in given.models("llama2", arm)
+    ]
+    found = comparison(Evidence(traced, SUITES, 0.75), SETTINGS)
+    gold = next(each for each in found["figures"] if each["name"] == "gold_training")
+    assert [each["label"] for each in gold["series"]] == ["PPO", "SALSA"]
+    assert [(each["x"], each["value"]) for each in gold["series"][0]["points"]] == [(0, 3.5), (8, 11.5)]
+    kl = next(each for each in found["figures"] if each["name"] == "kl_training")
+    assert {each["panel"] for each in kl["series"]} == {"to SFT1"}
 
 
 def test_a_gap_in_the_evidence_is_named() -> None:

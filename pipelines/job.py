@@ -22,7 +22,7 @@ from pipelines.display import Display
 from pipelines.ending import INTERRUPTED, TERMINATED, UNREAD, Terminated, terminable
 from pipelines.experiment import Experiment, build
 from pipelines.exports import export, sound
-from pipelines.failure import SAME_FAILURES
+from pipelines.failure import SAME_FAILURES, told
 from pipelines.launchers import fail_at_exit, starts_again
 from pipelines.plan import Plan
 from pipelines.pool import Event, Pool, WorkerDied
@@ -159,7 +159,7 @@ def _of_job() -> str:
 def _give_up(reason: str, error: BaseException) -> None:
     if not _multirun():
         sys.exit(1)
-    _leave_result(getattr(error, "folders", ()), reason)
+    leave_result(getattr(error, "folders", ()), reason)
     fail_at_exit()
     raise JobFailed(reason) from error
 
@@ -199,7 +199,7 @@ def _run(cfg: DictConfig, console: Console) -> None:
     store.clean_temporary()
     folder = export(report, store)
     landscapes = [export(landscape, store) for landscape in others if landscape is not None]
-    _leave_result([folder, *landscapes])
+    leave_result([folder, *landscapes])
     seconds = time.monotonic() - started
     if _multirun():
         stages = f"{computed} stages computed, {len(experiment.plan) - computed} from the store, {seconds:.1f} s"
@@ -278,7 +278,7 @@ def compute(config: Config, plan: Plan, group: str, store: Store, console: Conso
 
             run_job(job, lambda event: display.handle(event) if event["event"] != "finished" else None)
     if display.failures:
-        reasons = "; ".join(f"{failure['stage']}: {_first_line(failure['error'])}" for failure in display.failures)
+        reasons = told(display.failures)
         blocked = f"; {display.blocked} stages are blocked by it" if display.blocked else ""
         raise JobFailed(
             f"failed: {reasons}{blocked}; everything that did not depend on that is in the store; "
@@ -304,10 +304,6 @@ def _record_death(store: Store, run: str, started: Event, reason: str, step: int
         "run": run,
     }
     store.record_failure(started["kind"], started["fingerprint"], details)
-
-
-def _first_line(text: str) -> str:
-    return text.split("\n")[0]
 
 
 def _pool(places: Sequence[Mapping[str, str]], save_seconds: float) -> Pool:
@@ -356,7 +352,7 @@ def _say_how_it_went(config: Config, computed: int, experiment: Experiment, cons
         )
 
 
-def _leave_result(folders: Sequence[Path], error: str | None = None) -> None:
+def leave_result(folders: Sequence[Path], error: str | None = None) -> None:
     """Leave a note in the job's folder, from which a sweep is collected: its results' folders, what went wrong."""
     output = Path(HydraConfig.get().runtime.output_dir)
     output.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from pipelines.configuration import Config, ConfigurationError, require
+from pipelines.configuration import Config, ConfigurationError
 from pipelines.experiment import Experiment, build
 from pipelines.preflight import MissingError
 from pipelines.schema import parse
@@ -48,7 +48,10 @@ UNPLANNABLE = (
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a multirun: what was asked for, and either its experiment or the reason why there is none."""
+    """One job of a multirun: what was asked for, and either its experiment or the reason why there is none.
+
+    A job that is a study has neither.
+    """
 
     number: int
     overrides: tuple[str, ...]
@@ -144,13 +147,10 @@ def plan_jobs(
             try:
                 keys = composer.keys([text for text in overrides if text in varied])
                 job_config = composer.compose(overrides)
-                require(
-                    not job_config.study.name,
-                    "study",
-                    job_config.study.name,
-                    "a study is a sweep itself: run it without -m; the same command in several shells shares its work",
-                )
                 ready(job_config)
+                if job_config.study.name:  # it plans itself, twice
+                    jobs.append(Job(number, overrides, keys, job_config))
+                    continue
                 experiment = build(job_config, {}, digests(job_config.outputs.dir))
                 jobs.append(Job(number, overrides, keys, job_config, experiment))
             except UNPLANNABLE as error:

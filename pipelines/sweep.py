@@ -70,6 +70,8 @@ def _run(
     _refuse(jobs)
     settings = jobs[0].config
     assert settings is not None
+    if settings.study.name:
+        return _run_studies(jobs, batches, config, launcher, console)
     store = Store(Path(settings.outputs.dir).resolve())
     store.check_format()
     plans = [job.experiment.plan for job in jobs if job.experiment is not None]
@@ -92,6 +94,34 @@ def _run(
     if any(cell.state != "done" for cell in cells):
         sys.exit(1)
     return results
+
+
+def _run_studies(
+    jobs: Sequence[Job],
+    batches: Sequence[Sequence[Sequence[str]]],
+    config: DictConfig,
+    launcher: Launcher,
+    console: Console,
+) -> list[Any]:
+    """Run jobs that are studies, or identical workers on one; each shows its own tables."""
+    prepare(config.hydra.launcher)
+    results: list[Any] = []
+    for batch in batches:
+        results += _launch(launcher, batch, len(results), console)
+    close_pools()
+    folder = Path(config.hydra.sweep.dir)
+    wrong = [f"{' '.join(job.overrides)}: {reason}" for job in jobs if (reason := _problem(folder / str(job.number)))]
+    if wrong:
+        sys.exit("\n".join([*wrong, f"{len(wrong)} of {len(jobs)} jobs have no result"]))
+    return results
+
+
+def _problem(logs: Path) -> str:
+    """Return why a job has no result, "" if it has one."""
+    try:
+        return str(json.loads((logs / RESULT).read_text(encoding="utf-8"))["error"] or "")
+    except (FileNotFoundError, ValueError, KeyError):
+        return "it ended before it could say what became of it"
 
 
 def _begin(jobs: Sequence[Job], plans: Sequence[Plan], store: Store, logs: Path) -> Path:
@@ -176,6 +206,7 @@ def _readiness() -> Callable[[Config], None]:
             (
                 (config.model, config.scale, config.data, config.base.context, config.logger, config.compute),
                 (config.reward.name, config.reward.revision),
+                (config.judge, config.suite.names, config.suite.benchmarks),
                 [arm.rewards.calls() for arm in config.arms().values()],
             )
         )
@@ -195,6 +226,10 @@ def _refuse(jobs: Sequence[Job]) -> None:
     """End the command if there are jobs that cannot run, before any starts."""
     wrong = [f"error {' '.join(job.overrides)}: {job.problem}" for job in jobs if job.problem]
     whole = {(job.config.outputs.dir, job.config.plan, job.config.why) for job in jobs if job.config is not None}
+    if len({bool(job.config.study.name) for job in jobs if job.config is not None}) > 1:
+        wrong.append("error study: give all jobs a study, or none")
+    elif any(job.config.study.name and (job.config.plan or job.config.why) for job in jobs if job.config is not None):
+        wrong.append("error plan and why show one study at a time: leave out -m")
     if len(whole) > 1:
         wrong.append("error outputs.dir, plan and why hold for a whole sweep: give each of them one value")
     if wrong:

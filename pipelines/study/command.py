@@ -77,7 +77,9 @@ def _run(config: Config, store: Store, console: Console) -> None:
         computed += job.compute(config, study.plan, group, store, console, names=False)
         result = store.find(tables.kind, tables.fingerprint)
         assert result is not None
-    _show(result, export(result, store), console)
+    folder = export(result, store)
+    _show(result, folder, console)
+    job.leave_result([folder])
     console.print(_cost(study.plan, store, computed, time.monotonic() - started))
 
 

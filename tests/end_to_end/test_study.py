@@ -22,12 +22,13 @@ STUDY = (
 
 
 def command(outputs: Path, *overrides: str, code: int = 0) -> str:
-    small = [text for text in SMALL if not text.startswith("suite=")]
-    arguments = [*small, *STUDY, f"outputs.dir={outputs}", *overrides]
+    many = [text for text in overrides if text == "-m"]
+    given = {text.split("=")[0]: text for text in (*SMALL, *STUDY, *overrides) if text != "-m"}
+    arguments = [*many, *given.values(), f"outputs.dir={outputs}"]
     done = subprocess.run([sys.executable, "run.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    return " ".join(done.stdout.split())
+    return " ".join((done.stdout + done.stderr).split())
 
 
 def test_a_study_ends_in_tables_and_a_computed_sentence(tmp_path: Path) -> None:
@@ -50,6 +51,8 @@ def test_a_study_ends_in_tables_and_a_computed_sentence(tmp_path: Path) -> None:
     assert "<script src" not in (folder / "page.html").read_text()
     again = command(tmp_path)
     assert "now: 0 computed" in again
+    workers = command(tmp_path, "-m", "worker=0,1")
+    assert workers.count("now: 0 computed") == 2
     attempts = [json.loads(path.read_text())["attempts"] for path in tmp_path.glob("store/*/*/manifest.json")]
     assert set(attempts) == {1}
     assert f"{len(attempts)} distinct stages, begun {len(attempts)} times in all" in again
@@ -60,9 +63,11 @@ def test_a_study_ends_in_tables_and_a_computed_sentence(tmp_path: Path) -> None:
     [
         ("policy.kl_coef=.3", "policy.kl_coef=.3: a study sets this itself; use study.coefficients"),
         ("model=gemma", "model=gemma: a study sets this itself; use study.families"),
+        ("-m study=out_of_distribution,none", "give all jobs a study, or none"),
+        ("-m worker=0,1 plan=true", "plan and why show one study at a time: leave out -m"),
         ("judge=function", "studies need a judge that does: gold or reward_model"),
     ],
 )
 def test_what_a_study_cannot_take_is_said(tmp_path: Path, override: str, says: str) -> None:
     extra = ["judge.function={_target_: tests.rules.any}"] if override == "judge=function" else []
-    assert says in command(tmp_path, override, *extra, code=1)
+    assert says in command(tmp_path, *override.split(), *extra, code=1)

@@ -137,7 +137,8 @@ class StudyKind(Enum):
     none = "none"
     comparison = "comparison"
     frontier = "frontier"
-    landscape = "landscape"
+    line = "line"
+    plane = "plane"
 
 
 class Tracker(Enum):

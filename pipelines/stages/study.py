@@ -58,7 +58,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
 def _found(work: Work, settings: Settings) -> dict[str, Any]:
     """Return what the study's kind makes of its evidence: tables, figures, verdicts, notes."""
     config = work.config
-    if config["kind"] == "landscape":
+    if config["kind"] in ("line", "plane"):
         return landscape([_soup(work, told) for told in config["models"]], settings)
     models = [_model(work, told) for told in config["models"]]
     if config["kind"] == "frontier":

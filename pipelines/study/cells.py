@@ -17,16 +17,14 @@ from pipelines.experiment import Builder
 from pipelines.plan import Plan, Stage
 from pipelines.study.settings import SELECTION_REPLICATES, SFT, SOUP
 
-SHAPES = {"reward_line": "line", "reward_plane": "plane"}
-"""Studies of soups before any RL: on the line through two SFT models, on the plane through three."""
 VALIDATION = "validation"
-"""The suite by which coefficients are chosen; no other study stage reads it."""
-Compose = Callable[[Sequence[str]], Config]
-"""Gives the configuration of a cell from overrides beside those of the command."""
-
-
+"""The suite by which coefficients are chosen. KL and fronts are measured on it, too; win rates never are."""
+SHAPES = (StudyKind.line, StudyKind.plane)
+"""Kinds that show soups before any RL: on the line through two SFT models, on the plane through three."""
 Chosen = Mapping[tuple[str, str], float]
 """The coefficient of each family and arm."""
+Compose = Callable[[Sequence[str]], Config]
+"""Gives the configuration of a cell from overrides beside those of the command."""
 
 
 class Study:
@@ -38,7 +36,7 @@ class Study:
         self.digest = digest
         self.plan = Plan()
         self.chooses = self.settings.kind is StudyKind.comparison
-        self.shape = SHAPES.get(self.settings.name, "") if self.settings.kind is StudyKind.landscape else ""
+        self.shape = self.settings.kind.value if self.settings.kind in SHAPES else ""
         self.suites = list(self.settings.suites or config.suite.names)
         self._composed: dict[tuple[str, str], Config] = {}
         self._plain: dict[str, Config] = {}
@@ -87,7 +85,7 @@ class Study:
         `chosen` are the coefficients that came out of `selected`, the stages that chose them; a study of fronts reports
         all of them.
         """
-        if self.settings.kind is StudyKind.landscape:
+        if self.shape:
             return self._landscape()
         told: list[dict[str, Any]] = []
         inputs: dict[str, Stage] = {f"select:{family}:{arm}": stage for (family, arm), stage in selected.items()}

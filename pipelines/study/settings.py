@@ -39,7 +39,7 @@ class StudySettings:
         """Check the ranges of the keys under `at`; an empty name is no study, `ALL` has no keys of its own."""
         if self.name in ("", ALL):
             return
-        trains = self.kind is not StudyKind.landscape
+        trains = self.kind not in (StudyKind.line, StudyKind.plane)
         for key in ("families", *(("arms", "coefficients") if trains else ())):
             value = getattr(self, key)
             require(len(value) > 0, f"{at}.{key}", value, "name at least one")

@@ -63,7 +63,17 @@ def _found(work: Work, settings: Settings) -> dict[str, Any]:
     models = [_model(work, told) for told in config["models"]]
     if config["kind"] == "frontier":
         return frontier(models, settings)
-    return comparison(Evidence(models, config["suites"], config["tie_margin"]), settings)
+    return comparison(Evidence(models, config["suites"], config["tie_margin"], _costs(work)), settings)
+
+
+def _costs(work: Work) -> dict[str, dict[str, list[float]]]:
+    """Return the CPU seconds of what comes before RL by family and name, replicate after replicate."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for role, artifact in work.inputs.items():
+        if role.startswith("cost:"):
+            _, family, _, name = role.split(":", 3)
+            found.setdefault(family, {}).setdefault(name, []).append(artifact.manifest["cpu_seconds"])
+    return found
 
 
 def _soup(work: Work, told: dict[str, Any]) -> Soup:
@@ -96,6 +106,7 @@ def _model(work: Work, told: dict[str, Any]) -> Model:
         scores={suite: read(artifact.file(SCORES)) for suite, artifact in artifacts.items()},
         kl={ANCHOR_NAMES[name]: sum(values["k1"]) / len(values["k1"]) for name, values in final.items()},
         points=[_named(point) for point in measured["points"]],
+        seconds=trained.manifest["cpu_seconds"] if (trained := work.inputs.get(f"{told['key']}:align")) else None,
         recall=kept.get("recall"),
         perplexity=kept.get("perplexity"),
         prints={suite: artifact.fingerprint for suite, artifact in artifacts.items()}

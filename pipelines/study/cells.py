@@ -102,6 +102,7 @@ class Study:
                 about = {"family": family, "replicate": replicate}
                 # Without any arm's own soup: the soup that is shown, and to which KL is measured, is the same for all.
                 base = self._builder(self._plain[family], replicate)
+                inputs |= {f"cost:{family}:{replicate}:{name}": stage for name, stage in self._paid(base).items()}
                 shared = {SFT: (base.sft[0], "ingredient"), SOUP: (base.soup, "soup")}
                 for name, (model, role) in shared.items():
                     row = Row(_named(name, family, replicate), role, model)
@@ -144,6 +145,14 @@ class Study:
                     about = {"family": family, "replicate": replicate, "weights": list(weights)}
                     told.append({"key": key, **about})
         return self._tables(told, inputs)
+
+    def _paid(self, base: Builder) -> dict[str, Stage]:
+        """Return the stages whose cost a comparison tells, beside the training of its arms."""
+        if not self.chooses:
+            return {}
+        paid = {SFT: base.sft[0], "SFT2": base.sft[1], SOUP: base.soup, "reward model": base.reward}
+        preferences = self.plan[base.reward.inputs["preferences"]]
+        return paid | {"preferences": preferences}
 
     def _measured(self, evaluation: Evaluation, row: Row) -> dict[str, Stage]:
         """Return what is measured of a model: everything, or what a front needs, which is less than half the work."""

@@ -10,6 +10,7 @@ from salsa.evaluation.scores import ScoredReply
 from salsa.evaluation.statistics import Estimate, t_interval
 from salsa.evaluation.study.crossed import interval, interval_of_suites
 from salsa.evaluation.study.verdict import Verdict, can_decide, corrected, verdict
+from salsa.studies.cost import cost
 from salsa.studies.evidence import Evidence, Numbers
 from salsa.studies.pieces import cell, column, figure, point, role, row, series, table
 from salsa.studies.settings import SFT, SOUP, Settings
@@ -30,6 +31,7 @@ def comparison(evidence: Evidence, settings: Settings) -> dict[str, Any]:
             *(_rates(evidence, other, settings) for other in dict.fromkeys((settings.baseline, SFT))),
             _gold(evidence, settings),
             _behaviour(evidence, settings),
+            *([paid] if (paid := cost(evidence, settings)) else []),
         ],
         "figures": [
             *_lines(evidence, trained, settings),

@@ -142,6 +142,26 @@ def test_curves_are_means_over_replicates_at_the_steps_that_all_have() -> None:
     assert {each["panel"] for each in kl["series"]} == {"to SFT1"}
 
 
+def test_costs_are_told_with_what_is_there_for_the_soup_alone() -> None:
+    given = evidence({})
+    timed = [
+        replace(model, seconds=10.0) if model.coefficient else model
+        for arm in given.arms
+        for model in given.models("llama2", arm)
+    ]
+    before = {"SFT1": 1.0, "SFT2": 2.0, "soup": 0.5, "preferences": 3.0, "reward model": 4.0}
+    costs = {"llama2": {name: [seconds] * REPLICATES for name, seconds in before.items()}}
+    cells = table(comparison(Evidence(timed, SUITES, 0.75, costs), SETTINGS), "cost")
+    assert {key: cell["value"] for key, cell in cells["PPO"].items()} == {"before": 8.0, "rl": 10.0, "all": 18.0}
+    assert {key: cell["value"] for key, cell in cells["SALSA"].items()} == {
+        "before": 8.0,
+        "soup": 2.5,
+        "rl": 10.0,
+        "all": 20.5,
+    }
+    assert "cost" not in {each["name"] for each in comparison(given, SETTINGS)["tables"]}
+
+
 def test_a_gap_in_the_evidence_is_named() -> None:
     models = [model for arm in ("SFT1", "PPO") for model in evidence({}).models("llama2", arm)]
     with pytest.raises(ValueError, match="replicate 7 of PPO, llama2 is missing"):

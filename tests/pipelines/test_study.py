@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.pipelines.compose import config
 SMALL = ("study.replicates=2", "study.selection_replicates=2", "study.coefficients=[.1,.4]", "study.families=[llama2]")
 
 
+@cache
 def planned(name: str, *overrides: str) -> tuple[Study, dict[tuple[str, str], Stage], Stage]:
     """A study with both plans, as if every arm had chosen the coefficient .1."""
     settings = (f"study={name}", *SMALL, *overrides)

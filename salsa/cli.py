@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any, Protocol
 
 COMMANDS = {
+    "dashboard": "salsa.dashboard.command",
     "judge": "salsa.judging.command",
     "judge-agreement": "salsa.judging.agreement_command",
     "soup": "salsa.soup.command",

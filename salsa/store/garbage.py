@@ -42,8 +42,8 @@ def kept_results(
 ) -> dict[str, str]:
     """Return the artifacts that are kept for their own sake, by fingerprint, and why.
 
-    These are the results whose copy in `experiments/`, `landscapes/` or `studies/` is still there, the chosen ones, and those
-    published after a time (in seconds since 1970).
+    These are the results whose copy in `experiments/`, `landscapes/` or `studies/` is still there, the chosen ones, and
+    those published after a time (in seconds since 1970).
     """
     roots = {}
     for identity, artifact in lineage.artifacts.items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines import identity as published
-from pipelines import judges
+from pipelines import judges, protocol
 from pipelines.benchmarks import ALL, Benchmark
 from pipelines.choices import Question, Role
 from pipelines.configuration import Config
@@ -149,16 +149,14 @@ class Evaluation:
 
     def _questions(self, suite: str) -> Stage:
         benchmark = self.config.suite.published[suite]
-        config: dict[str, Any] = {"suite": suite, "prompts": self._count(benchmark)}
-        config["reference_categories"] = list(benchmark.reference_categories)
-        places = {}
-        for role in ("questions", "references"):
-            config[role], places[role] = self._file(f"suite.benchmarks.{suite}.{role}", getattr(benchmark, role))
+        known, place = self._file(f"suite.benchmarks.{suite}.questions", benchmark.questions)
+        config = {"suite": suite, "prompts": self._count(benchmark), "questions": known}
+        places = {"questions": place, "protocol": protocol.of(self.config, suite, benchmark).to_json()}
         data = {role: stage for role, stage in self.measuring.common.items() if role == "data"}
         return self.plan.add("questions", f"questions {suite}", config, data, places)
 
-    def _file(self, key: str, address: str | None) -> tuple[Any, Any]:
-        return (None, None) if address is None else published.of_file(key, address, self.digest)
+    def _file(self, key: str, address: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        return published.of_file(key, address, self.digest)
 
     def _count(self, benchmark: Benchmark) -> int:
         return self.config.suite.prompts if benchmark.prompts is None else benchmark.prompts
@@ -167,13 +165,8 @@ class Evaluation:
         self, row: Row, suite: str, kind: Question, opponent: Row | None = None, baseline: str | None = None
     ) -> Comparison:
         benchmark = self.config.suite.published.get(suite)
-        levels = (benchmark.levels if benchmark else None) or self.config.judge.levels
-        path = (benchmark.judge_prompts if benchmark else None) or self.config.judge.prompts
-        at = f"suite.benchmarks.{suite}.judge_prompts" if benchmark and benchmark.judge_prompts else "judge.prompts"
-        known, place = judges.identity(self.config.judge)
-        config = {"data": self.measuring.world, "suite": suite, "kind": kind.value, "judge": known}
-        config["prompts"] = judges.prompts_digest(at, path, levels)
-        place |= {"prompts": path, "levels": levels, "expected": self._expected(suite, benchmark, baseline)}
+        config, place = self._asking(suite, kind)
+        place["expected"] = self._expected(suite, benchmark, baseline)
         inputs = {"responses": self.responses(row, suite), **self.measuring.common}
         name = f"verdicts {row.name} (scores): {suite}"
         if benchmark is not None:
@@ -190,16 +183,30 @@ class Evaluation:
         stage = self.plan.add("verdicts", name, config, inputs, place)
         return Comparison(row, suite, kind, stage, opponent, baseline)
 
+    def _asking(self, suite: str, kind: Question) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what verdicts of a kind on a suite depend on besides replies, and what asking for them needs."""
+        benchmark, judge = self.config.suite.published.get(suite), self.config.judge
+        asked = protocol.of(self.config, suite, benchmark)
+        known, place = judges.identity(judge)
+        config: dict[str, Any] = {"data": self.measuring.world, "suite": suite, "kind": kind.value, "judge": known}
+        config["prompts"] = judges.prompts_digest(asked.prompts_key, asked.prompts, asked.levels, kind.value)
+        # A part of the identity, so that a lower limit asks again where verdicts are stored.
+        config["max_unparsed"] = float(judge.max_unparsed)
+        place |= {"prompts": asked.prompts, "prompts_key": asked.prompts_key, "levels": asked.levels}
+        if benchmark is not None and benchmark.references is not None:
+            key = f"suite.benchmarks.{suite}.references"
+            config["references"], place["references"] = self._file(key, benchmark.references)
+            config["reference_categories"] = list(benchmark.reference_categories)
+        return config, place
+
     def _expected(self, suite: str, benchmark: Benchmark | None, category: str | None) -> dict[str, Any]:
         """Return how many questions and turns a suite has at most, and how much text, as far as that is known."""
         longest = self.config.generation.max_new_tokens
         if benchmark is None:
             turns = 2 if suite == "two_turn" else 1
-            return {
-                "questions": self.config.suite.prompts,
-                "turns": turns * self.config.suite.prompts,
-                "reply": longest,
-            }
+            count, counted = self.config.suite.prompts, suite not in getattr(self.config.data, "prompts", ())
+            # Questions of a file of one's own may have any number of turns.
+            return {"questions": count, "turns": turns * count if counted else None, "reply": longest}
         known = judges.expected(suite, benchmark, self._count(benchmark), category)
         return known | {"reply": benchmark.max_new_tokens or longest}
 

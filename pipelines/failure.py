@@ -1,7 +1,7 @@
 """What kind of failure an error is: worth another try, or the same again whatever is tried. Imports no torch."""
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 PASSING = frozenset(
@@ -66,6 +66,22 @@ def hopeless(earlier: Mapping[str, Any] | None, code: str) -> bool:
     if earlier is None or earlier.get("code_digest") != code or earlier.get("passing"):
         return False
     return int(earlier.get("times", 1)) >= SAME_FAILURES
+
+
+def told(failures: Sequence[Mapping[str, Any]]) -> str:
+    """Return which stages failed and why; a reason that several have is told once, with what the first one adds."""
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for failure in failures:
+        alike.setdefault(_first_line(failure).split("; ")[0], []).append(failure)
+    parts = []
+    for first, *others in alike.values():
+        names = ", ".join(str(failure["stage"]) for failure in others)
+        parts.append(f"{first['stage']}{f' (and, alike, {names})' if others else ''}: {_first_line(first)}")
+    return "; ".join(parts)
+
+
+def _first_line(failure: Mapping[str, Any]) -> str:
+    return str(failure["error"]).split("\n")[0]
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

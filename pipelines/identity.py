@@ -9,13 +9,15 @@ answer is to be had. A folder must stay as it is while a command works on it.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines.sources import FilesData, UltraData
 from salsa.data import address as addresses
 from salsa.data.rows import DataError, FileTable
 from salsa.hub import Repository, commit, is_local
+from salsa.store.fingerprint import file_digest
 
+Read = TypeVar("Read")
 Digest = Callable[[Path], str]
 """Gives the SHA-256 of a file as hexadecimal digits."""
 
@@ -98,6 +100,19 @@ def of_file(key: str, address: str, digest: Digest) -> tuple[dict[str, Any], dic
     known = replace(repository, revision=commit(repository) or repository.revision)
     identity = {"kind": known.kind, "name": known.name, "commit": known.revision, "file": file.path}
     return identity, {"address": str(replace(file, repository=known))}
+
+
+def read_planned(key: str, known: Mapping[str, Any], place: Mapping[str, str], read: Callable[[Path], Read]) -> Read:
+    """Return what `read` makes of a file that a plan knows by `of_file`, wherever a stage finds it.
+
+    Raises DataError, with the key and the file, where it cannot be had, or was edited since the plan was made.
+    """
+    path = addresses.fetch(place["path"] if "path" in place else place["address"])
+    found = read(path)
+    # Afterwards, so that what was read is what was planned with.
+    if "sha256" in known and file_digest(path) != known["sha256"]:
+        raise DataError(f"{key}={path}: edited since this command planned with it; run the same command again")
+    return found
 
 
 def file_problem(key: str, address: str) -> str:

@@ -5,7 +5,9 @@ that read replies and say which is better (any OpenAI-compatible endpoint, a fun
 """
 
 import hashlib
+import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from salsa.judging.prompts import PromptSet
     from salsa.judging.schedule import Limits
 
+_SETTINGS = {"connect": "connect_timeout", "total": "timeout"}
+"""Keys of settings of an endpoint that are called otherwise there."""
+_NAME = 100
+"""Characters of a judge's name in the name of a file."""
 NO_SCORES = "none"
 """What stages that score replies are told where the judge gives no scores."""
 
@@ -54,6 +60,7 @@ class _Reader:
     prompts: str | None = MISSING
     concurrency: int = MISSING
     max_failed: float = MISSING
+    max_unparsed: float = MISSING
     rounds: int = MISSING
     level: float = MISSING
 
@@ -64,6 +71,8 @@ class _Reader:
         require(self.levels in (3, 5), f"{at}.levels", self.levels, "our own prompts have 3 or 5 levels")
         require(self.concurrency >= 1, f"{at}.concurrency", self.concurrency, "must be at least 1")
         require(0 <= self.max_failed < 1, f"{at}.max_failed", self.max_failed, "is a share and must be in [0, 1)")
+        unread = self.max_unparsed
+        require(0 <= unread <= 1, f"{at}.max_unparsed", unread, "is a share and must be in [0, 1] (1: no limit)")
         _check_intervals(self, at)
 
 
@@ -106,9 +115,16 @@ class EndpointJudge(_Reader):
         taken = sorted({"model", "messages", "stream", "n"} & set(self.body))
         require(not taken, f"{at}.body", self.body, f"cannot set {taken[0] if taken else ''}")
         try:
-            endpoint(endpoint_settings(self))
+            longest = endpoint(endpoint_settings(self)).longest
         except EndpointError as error:
-            raise ConfigurationError(f"{at}.url={self.url}: {error}") from None
+            # Without the value, which may hold a key; what is none is in the message.
+            raise ConfigurationError(f"{at}.{_SETTINGS.get(error.setting, error.setting)}: {error}") from None
+        require(
+            self.max_cost is None or longest is not None,
+            f"{at}.max_cost",
+            self.max_cost,
+            f"needs a limit of the length: {at}.body takes out max_tokens; give max_completion_tokens there",
+        )
 
 
 @dataclass
@@ -120,13 +136,20 @@ class FunctionJudge(_Reader):
     def check(self, at: str) -> None:
         """Check the ranges of the keys under `at`."""
         super().check(at)
+        known = isinstance(self.function.get(rules.TARGET), str)
+        fix = "give a mapping with _target_ (a function by its full name) and the function's own arguments by name"
+        require(known, f"{at}.function", self.function, fix)
+        for key, fix in _NOT_OF_JUDGES.items():
+            require(key not in self.function, f"{at}.function.{key}", self.function.get(key), fix)
         rules.read(f"{at}.function", self.function)
-        for key in ("weight", "normalise"):
-            require(
-                key not in self.function, f"{at}.function.{key}", self.function.get(key), "is for rules of the reward"
-            )
 
 
+_NOT_OF_JUDGES = {
+    "weight": "is for rules of the reward",
+    "normalise": "is for rules of the reward",
+    "_partial_": "leave it out: a function is given its arguments and then called with requests, and an object of a "
+    "class is made once",
+}
 Reader = EndpointJudge | FunctionJudge
 Judge = ScoreJudge | Reader
 
@@ -146,6 +169,13 @@ def shown(judge: Judge) -> str:
     if isinstance(judge, EndpointJudge):
         return judge.model
     return str(judge.function[rules.TARGET]) if isinstance(judge, FunctionJudge) else judge.name.value
+
+
+def log_path(name: str) -> Path:
+    """Return where in the outputs' folder the verdicts of a judge of this name are kept; no two names share a file."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:_NAME] or "judge"
+    known = "" if plain == name else f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return Path("verdicts", f"{plain}{known}.jsonl")
 
 
 def endpoint_settings(judge: EndpointJudge) -> dict[str, Any]:
@@ -174,7 +204,10 @@ def identity(judge: Reader) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises ConfigurationError where the module of a function is not found.
     """
+    from salsa.judging.log import lock_of
+
     place: dict[str, Any] = {"judge": shown(judge), "concurrency": judge.concurrency, "max_failed": judge.max_failed}
+    place["alone"] = str(lock_of(log_path(place["judge"])))
     if isinstance(judge, EndpointJudge):
         settings = endpoint_settings(judge)
         place |= {"endpoint": settings, "prices": [judge.price_in, judge.price_out]}
@@ -185,8 +218,8 @@ def identity(judge: Reader) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"function": known}, place | {"key": "judge.function", "folders": folders}
 
 
-def prompts_digest(key: str, path: str | None, levels: int) -> str:
-    """Return what the prompts of a file, or our own, are known by.
+def prompts_digest(key: str, path: str | None, levels: int, kind: str | None = None) -> str:
+    """Return what the prompts of a file, or our own, are known by; those of one kind (pair, single) if it is given.
 
     Raises ConfigurationError, which names the key, the file and the fix, where a file has none.
     """
@@ -194,12 +227,20 @@ def prompts_digest(key: str, path: str | None, levels: int) -> str:
     from salsa.judging.prompts import PromptError
 
     try:
-        templates = prompt_set(path, levels).templates
+        return digest(prompt_set(path, levels), kind)
     except (PromptError, DataError, OSError) as error:
         raise ConfigurationError(
             f"{key}={path}: {error}; give a file of FastChat's form, or null for our own"
         ) from error
-    said = [[each.kind, each.reference, each.turns, each.grammar, each.digest] for each in templates]
+
+
+def digest(prompts: "PromptSet", kind: str | None) -> str:
+    """Return what prompts are known by: all that is said in them and how the answer is read, whatever their names."""
+    said = [
+        [each.kind, each.reference, each.turns, each.grammar, each.digest]
+        for each in prompts.templates
+        if kind in (None, each.kind)
+    ]
     return hashlib.sha256(json.dumps(said).encode("ascii")).hexdigest()
 
 
@@ -212,19 +253,19 @@ def expected(suite: str, benchmark: Benchmark, most: int, category: str | None =
     from salsa.judging.questions import read_answers, read_questions
 
     at = f"suite.benchmarks.{suite}"
-    path = _at_hand(benchmark.questions)
+    path = at_hand(benchmark.questions)
     if path is None:
         return {"questions": most, "turns": None}
     try:
         found = read_questions(path).questions[:most]
         asked = [each for each in found if category in (None, ALL, each.category)]
         texts = [turn for each in asked for turn in each.turns]
-        if references := _at_hand(benchmark.references):
+        if references := at_hand(benchmark.references):
             right = read_answers(references, asked).replies
             referred = [each.id for each in asked if each.category in benchmark.reference_categories]
             texts += [turn for identity in referred for turn in right.get(identity, ())]
         counts = {"questions": len(asked), "turns": sum(len(each.turns) for each in asked), "bytes": _bytes(texts)}
-        if category is not None and (baseline := _at_hand(benchmark.baselines[category])):
+        if category is not None and (baseline := at_hand(benchmark.baselines[category])):
             replies = read_answers(baseline, asked).replies
             counts["baseline"] = _bytes([turn for each in asked for turn in replies.get(each.id, ())])
     except DataError as error:
@@ -232,7 +273,7 @@ def expected(suite: str, benchmark: Benchmark, most: int, category: str | None =
     return counts
 
 
-def _at_hand(address: str | None) -> Path | None:
+def at_hand(address: str | None) -> Path | None:
     """Return the file that an address means if it is on this machine."""
     if address is None:
         return None
@@ -248,20 +289,26 @@ def _bytes(texts: list[str]) -> int:
 
 
 def prompt_set(path: str | None, levels: int) -> "PromptSet":
-    """Return the prompts of a file, or our own; raises what reading the file raises."""
+    """Return the prompts of a file of this machine or of the hub, or our own; raises what reading the file raises."""
+    from salsa.data.address import fetch
     from salsa.judging.prompts import official, own
 
-    return own(levels) if path is None else official(Path(path).expanduser())
+    return own(levels) if path is None else official(fetch(path))
 
 
-def load(identity: Mapping[str, Any], place: Mapping[str, Any]) -> "Endpoint | Callable[..., Any]":
-    """Return the judge that a stage asks, from its identity and its place.
+def absolute(path: str | None) -> str | None:
+    """Return the address of a file as a stage finds it, whatever its working directory is."""
+    from salsa.data.address import SCHEME
 
-    Raises ConfigurationError where a function cannot be imported, or is no longer what was planned.
+    return path if path is None or path.startswith(SCHEME) else str(Path(path).expanduser().absolute())
+
+
+def load(identity: Mapping[str, Any], place: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the function that a stage asks, from its identity and its place.
+
+    Raises ConfigurationError where it cannot be imported, or is no longer what was planned.
     """
-    if "function" in identity:
-        return rules.load(place["key"], identity["function"], list(place["folders"]))
-    return endpoint(place["endpoint"])
+    return rules.load(place["key"], identity["function"], list(place["folders"]))
 
 
 def limits(place: Mapping[str, Any]) -> "Limits":
@@ -280,6 +327,26 @@ def spending(place: Mapping[str, Any]) -> "Spending":
     from salsa.judging.judgment import Spending
 
     return Spending(Prices(*place.get("prices", (None, None))), place.get("max_calls"), place.get("max_cost"))
+
+
+def function_problem(judge: FunctionJudge) -> str:
+    """Import a function, without making an object of a class, and return why it cannot be called, "" if it can."""
+    try:
+        known, place = identity(judge)
+        found = rules.load(place["key"], known["function"], list(place["folders"]), make=False)
+    except ConfigurationError as error:
+        return str(error)
+    target, arguments = known["function"]["target"], known["function"]["arguments"]
+    function = getattr(found, "func", found)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # functions written in C need not have one
+        return ""
+    try:
+        signature.bind(*(() if inspect.isclass(function) else ([],)), **arguments)
+    except TypeError as error:
+        return f"judge.function={target}: {error}; judge.function gives it {', '.join(arguments) or 'no arguments'}"
+    return ""
 
 
 def key_problem(judge: EndpointJudge) -> str:

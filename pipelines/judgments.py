@@ -228,7 +228,7 @@ def _unread(config: Mapping[str, Any], verdicts: Mapping[str, Sequence[Verdict]]
         comparisons = "1 comparison" if len(parts) == 1 else f"{len(parts)} comparisons"
         said.append(
             f"{suite}: no verdict could be read in {len(unread):,} of {len(every):,} completions of {comparisons}, and "
-            f"they count for nothing; one says {words!r}{cut}"
+            f"they count for nothing (judge.max_unparsed below that share asks for them again); one says {words!r}{cut}"
         )
     return said
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines.configuration import Accelerator, Config, ConfigurationError, Origin
 from pipelines.identity import file_problem
-from pipelines.judges import EndpointJudge, FunctionJudge, identity, key_problem, load
+from pipelines.judges import EndpointJudge, FunctionJudge, at_hand, function_problem, key_problem
 from pipelines.sources import UltraData
 from pipelines.tracking import logged_in, mode_of
 from salsa.hub import is_local
@@ -138,20 +138,22 @@ def _rules(config: Config) -> list[str]:
 
 
 def _judge(config: Config) -> list[str]:
-    """Check the key of an endpoint, or import a function: better now than after the training."""
+    """Check the key of an endpoint, or import a function, and look for prompts: better now than after the training."""
+    from pipelines import protocol
+
     judge = config.judge
-    if isinstance(judge, EndpointJudge):
-        return [problem] if (problem := key_problem(judge)) else []
-    try:
-        load(*identity(judge))
-    except ConfigurationError as error:
-        return [str(error)]
-    return []
+    problem = key_problem(judge) if isinstance(judge, EndpointJudge) else function_problem(judge)
+    found = [problem] if problem else []
+    for name in config.suite.names:
+        if name not in config.suite.published:
+            turns = (1, 2) if name == "two_turn" else (1,)
+            found += protocol.prompt_problems(protocol.of(config, name, None), [(turn, False) for turn in turns])
+    return list(dict.fromkeys(found))
 
 
 def _benchmarks(config: Config) -> list[str]:
-    """Check that the files of the benchmarks can be had."""
-    found = []
+    """Check that the files of the benchmarks can be had, and that those at hand go together."""
+    found: list[str] = []
     for name in config.suite.names:
         benchmark = config.suite.published.get(name)
         if benchmark is None:
@@ -160,8 +162,25 @@ def _benchmarks(config: Config) -> list[str]:
         files = {f"{at}.questions": benchmark.questions, f"{at}.references": benchmark.references}
         if isinstance(config.judge, EndpointJudge | FunctionJudge):
             files |= {f"{at}.baselines.{category}": path for category, path in benchmark.baselines.items()}
-        found += [problem for key, path in files.items() if path and (problem := file_problem(key, path))]
+        missing = [problem for key, path in files.items() if path and (problem := file_problem(key, path))]
+        found += missing or _protocol(config, name)
     return found
+
+
+def _protocol(config: Config, name: str) -> list[str]:
+    """Check what is asked of the questions of a benchmark; the hub's are read by the stage that fetches them."""
+    from pipelines import protocol
+    from salsa.data.rows import DataError
+
+    benchmark = config.suite.published[name]
+    asked = protocol.of(config, name, benchmark)
+    questions = at_hand(benchmark.questions)
+    if questions is None:
+        return protocol.prompt_problems(asked, []) if asked.kinds else []
+    try:
+        return protocol.problems(asked, questions, at_hand)
+    except DataError as error:
+        return [f"{asked.at}.questions: {error}"]
 
 
 def _demonstrations(config: Config) -> list[str]:

@@ -88,12 +88,13 @@ def identity(rule: RuleSettings) -> tuple[dict[str, Any], list[str]]:
     return known, list(dict.fromkeys(folders))
 
 
-def load(key: str, known: Mapping[str, Any], folders: list[str]) -> Callable[..., Any]:
+def load(key: str, known: Mapping[str, Any], folders: list[str], *, make: bool = True) -> Callable[..., Any]:
     """Import a rule that was planned by its `identity`, with its arguments bound; a class is instantiated.
 
-    Raises ConfigurationError where it cannot be imported, or is no longer what was planned.
+    Without `make` a class is returned as it is. Raises ConfigurationError where it cannot be imported, or is no longer
+    what was planned.
     """
-    return _load(key, known, folders, make=True)
+    return _load(key, known, folders, make=make)
 
 
 def problem(rule: RuleSettings) -> str:

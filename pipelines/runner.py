@@ -78,7 +78,9 @@ class Runner:
                         break
             if not progressed:
                 for stage in busy:
-                    self.emit(_event("waiting", stage) | _other(self.store, stage))
+                    held = self._held(stage)
+                    other = _other(self.store, stage) if held is None else {"owner": held, "progress": None}
+                    self.emit(_event("waiting", stage) | other)
                 time.sleep(POLL_SECONDS)
         return self.state
 
@@ -114,6 +116,8 @@ class Runner:
         try:
             if self._stored(stage):
                 return "stored"
+            if self._held(stage) is not None:
+                return "busy"
             failure = self.store.failure(stage.kind, stage.fingerprint)
             if failure is not None and self._told(stage, failure):
                 return "failed"
@@ -132,6 +136,18 @@ class Runner:
             return False
         self.emit(_event("stored", stage))
         return True
+
+    def _held(self, stage: Stage) -> dict[str, Any] | None:
+        """Return who has what a stage needs for itself, such as a judge: its execution names the lock as `alone`."""
+        alone = stage.execution.get("alone")
+        lock = None if alone is None else StageLock(self.store.root / alone)
+        owner = None if lock is None else lock.owner()
+        if lock is None or owner is None:
+            return None
+        if lock.try_acquire():  # a process of another machine has left its note there
+            lock.release()
+            return None
+        return owner
 
     def _told(self, stage: Stage, failure: Mapping[str, Any]) -> bool:
         """Return whether a failure of the past stands; if so, tell it.

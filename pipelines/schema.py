@@ -8,7 +8,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pipelines.arm import Align, Rewards
 from pipelines.benchmarks import Benchmark
-from pipelines.choices import JudgeName, Origin, Reference
+from pipelines.choices import JudgeName, Origin, Reference, Role
 from pipelines.configuration import Config, ConfigurationError, Suite, accept, check_all, require
 from pipelines.judges import EndpointJudge, FunctionJudge, ScoreJudge
 from pipelines.recipe import SCHEMAS, GreedySoup
@@ -242,6 +242,12 @@ def _check_benchmarks(config: Config) -> None:
         config.landscape.models,
         f"judge={config.judge.name.value} compares replies and scores none; draw landscapes with a judge that does: "
         f"judge={JudgeName.gold.value if isinstance(config.data, ZooData) else JudgeName.reward_model.value}",
+    )
+    require(
+        not reads or config.controls != {} or list(config.judge.rows) != [Role.control],
+        "judge.rows",
+        [Role.control.value],
+        "there are no controls, so that nothing would be judged; name other rows, or add a control (controls.NAME)",
     )
     for name in config.suite.names:
         benchmark = config.suite.published.get(name)

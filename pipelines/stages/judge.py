@@ -43,9 +43,10 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         for index, prompt in enumerate(answers.prompts)
     ]
     write(work.folder / SCORES, scored)
+    about = work.inputs["responses"].metrics
     metrics = {
         "prompts": len(scored),
-        "too_long": work.inputs["responses"].metrics["too_long"],
+        **{key: about[key] for key in ("too_long", "cut", "contaminated") if about.get(key) is not None},
         "reward": sum(reward) / len(reward),
         "length": sum(length) / len(length),
         "unfinished": 1 - sum(reply.ended for reply in scored) / len(scored),

@@ -1,18 +1,19 @@
-"""Stage `questions`: reads a benchmark's questions and references once, and looks for them in the training data."""
+"""Stage `questions`: reads a benchmark's questions once, and looks for them in the training data."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines import protocol
+from pipelines.identity import read_planned
 from pipelines.work import Progress, Work
 from salsa.data.address import fetch
 from salsa.data.conversation import Message
 from salsa.data.forms import question_key
 from salsa.data.records import to_conversation
 from salsa.data.rows import DataError
-from salsa.judging.questions import Question, listed, read_questions, with_references, write_questions
+from salsa.judging.questions import Question, listed, read_questions, write_questions
 
 QUESTIONS = "questions.jsonl"
 
@@ -22,14 +23,14 @@ _TOLD_EVERY = 5000  # records between two signs of life
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
-    """Leave `questions.jsonl`: plain rows of id, turns, category, cluster and references ([] where there are none)."""
+    """Leave `questions.jsonl`: plain rows of id, turns, category, cluster and the references that the file itself has.
+
+    Raises DataError where the questions do not bear what the benchmark's protocol asks of them.
+    """
     config, place = work.config, work.stage.execution
     work.progress(0, 1, "reading the questions")
-    found = read_questions(fetch(_address(place["questions"])), config["suite"])
-    chosen = replace(found, questions=found.questions[: config["prompts"]])
-    if place["references"] is not None:
-        chosen = with_references(chosen, fetch(_address(place["references"])), config["reference_categories"])
-    questions = chosen.questions
+    key = f"suite.benchmarks.{config['suite']}.questions"
+    questions = read_planned(key, config["questions"], place["questions"], lambda path: _read(work, path))
     _check_references(questions)
     write_questions(work.folder / QUESTIONS, questions)
     data = work.inputs.get("data")
@@ -43,8 +44,13 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     return _says(questions, known), metrics
 
 
-def _address(place: Mapping[str, str]) -> str:
-    return place["address"] if "address" in place else place["path"]
+def _read(work: Work, path: Path) -> Sequence[Question]:
+    """Return the first so many questions; files that go with them are fetched now and not after the training."""
+    if told := work.stage.execution.get("protocol"):
+        problems = protocol.problems(protocol.Protocol(**told), path, fetch)
+        if problems:
+            raise DataError("; ".join(problems))
+    return read_questions(path, work.config["suite"]).questions[: work.config["prompts"]]
 
 
 def _check_references(questions: Sequence[Question]) -> None:

@@ -26,6 +26,7 @@ from salsa.report.experiment import (
     Tax,
     assemble,
 )
+from salsa.report.markup import one_line
 from salsa.training.metrics import FILE_NAME as METRICS
 
 ANCHOR_NAMES = {"sft_1": "SFT1", "sft_2": "SFT2", "soup": "soup"}
@@ -45,7 +46,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         for row in config["rows"]
     ]
     opponents = [row.name for row in rows if row.role == "opponent"] + [rows[0].name]
-    evidence, warnings = _evidence(work), _warnings(work)
+    evidence, warnings = _evidence(work), _warnings(work) + _shortcomings(work)
     if _reads(config):
         judged = gather(work, opponents)
         warnings += judged.warnings
@@ -174,14 +175,41 @@ def _warnings(work: Work) -> list[str]:
 
 
 def _left_out(work: Work) -> dict[str, dict[str, int]]:
-    """Return how many prompts of each suite are longer than the context, which is the same for every model."""
-    first = work.config["rows"][0]["key"]
-    found = {suite: work.inputs[f"{first}:judge:{suite}"].metrics for suite in work.config["suites"]}
-    return {
-        suite: {"prompts": metrics["prompts"] + metrics["too_long"], "too_long": metrics["too_long"]}
-        for suite, metrics in found.items()
-        if metrics.get("too_long")
-    }
+    """Return of how many prompts of each suite how many are longer than the context, the same for every model.
+
+    Of benchmarks also how many are in the training data (`contaminated`) and how many replies of all models the end of
+    the context has cut (`cut`), where there are any.
+    """
+    kept = {}
+    for suite in work.config["suites"]:
+        rows = [work.inputs[f"{row['key']}:judge:{suite}"].metrics for row in work.config["rows"]]
+        first = rows[0]
+        found = {
+            "too_long": first.get("too_long", 0),
+            "contaminated": first.get("contaminated", 0),
+            "cut": sum(metrics.get("cut", 0) for metrics in rows),
+        }
+        if any(found.values()):
+            known = {key: count for key, count in found.items() if count or key == "too_long"}
+            kept[suite] = {"prompts": first["prompts"] + found["too_long"], **known}
+    return kept
+
+
+def _shortcomings(work: Work) -> list[str]:
+    """Return a sentence about each benchmark that training has seen a part of, or whose replies were cut."""
+    said = []
+    for suite, counts in _left_out(work).items():
+        if known := counts.get("contaminated"):
+            verb = "is" if known == 1 else "are"
+            said.append(
+                f"{suite}: {known} of {counts['prompts']} questions {verb} in the training data (demonstrations and "
+                "pairs; the documents of data.corpus are not compared), so that figures on them say less"
+            )
+        if counts.get("cut"):
+            rows = {row["name"]: work.inputs[f"{row['key']}:judge:{suite}"].metrics for row in work.config["rows"]}
+            names = ", ".join(f"{metrics['cut']} of {name}" for name, metrics in rows.items() if metrics.get("cut"))
+            said.append(f"{suite}: replies cut where the context ends (base.context): {names}")
+    return list(map(one_line, said))
 
 
 def _named(point: Mapping[str, Any]) -> dict[str, Any]:

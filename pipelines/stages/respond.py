@@ -40,13 +40,14 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     turns = max(len(each.replies) for each in answered)
     settings = _settings(work, model, tokenizer, [work.seed(role, turn) for turn in range(turns)])
     (work.folder / GENERATION).write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    metrics = {"prompts": len(answered), "too_long": fitting.too_long}
+    metrics: dict[str, Any] = {"prompts": len(answered), "too_long": fitting.too_long}
     says = f"{len(answered)} prompts" + (f" of {turns} turns" if turns > 1 else "")
     if fitting.too_long:
         says += f"; {fitting.message('prompts')}"
     if benchmark:
         _write(work.folder / ANSWERS, _answers(work.stage.inputs["model"][:12], answered))
         metrics["cut"] = sum(_cut(each, generation) for each in answered)
+        metrics["contaminated"] = work.inputs["questions"].metrics.get("contaminated")
         says += f"; {metrics['cut']} replies cut where the context ends" if metrics["cut"] else ""
     return says, metrics
 

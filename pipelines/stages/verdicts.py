@@ -5,36 +5,51 @@ another has been given, and limits of calls and money hold for all together.
 """
 
 import json
-import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines import judges
+from pipelines.benchmarks import ALL
 from pipelines.failure import Unfinished
+from pipelines.identity import read_planned
+from pipelines.ranges import ConfigurationError
 from pipelines.stages.respond import RESPONSES
 from pipelines.work import Work
-from salsa.data.address import fetch
 from salsa.data.conversation import Message, Prompt
 from salsa.judging import verdict
+from salsa.judging.answer import as_asked
 from salsa.judging.cost import Estimate, estimate
 from salsa.judging.endpoint import Endpoint
+from salsa.judging.functions import Function
 from salsa.judging.judgment import Outcome, distinct, judge, waiting
 from salsa.judging.log import LogBusy, VerdictLog
 from salsa.judging.matches import Asked, pairs, singles
-from salsa.judging.questions import Answers, Question, QuestionSet, read_answers, read_questions
+from salsa.judging.prompts import PromptSet
+from salsa.judging.questions import Answers, Question, QuestionSet, read_answers, read_questions, with_references
 from salsa.judging.request import Request
 from salsa.judging.verdict import Verdict
+from salsa.report.markup import one_line, shorten
 from salsa.store.artifact import Artifact
 
 VERDICTS = "verdicts.jsonl"
 BASELINE = "baseline.jsonl"
-FOLDER = "verdicts"
-"""Of the logs, in the outputs' folder."""
 WAIT_SECONDS = 0.5
+SHOWN = 160
+"""Characters of a judge's words that an error shows."""
+
+AGAIN = "asks_again"
+"""In the unfinished work, where completions that could not be read are asked for again: a kill does not end that."""
+
+_GONE: dict[tuple[str, str], str] = {}
+"""By command and judge the stage that found out that the judge answers nobody: no other one need find out."""
+_UNREAD: dict[tuple[str, str, str], str] = {}
+"""By command, judge and prompts the stage that found out that the answers cannot be read: no other one need pay."""
+_LOADED: dict[str, Function] = {}
+"""The function that judges, by its identity: it may be a model that takes minutes to load."""
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -45,13 +60,15 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
             by the next command.
     """
     place = work.stage.execution
-    asked = judges.load(work.config["judge"], place)
     requests, outside, unanswered = _requests(work)
     spending = judges.spending(place)
-    longest = asked.longest if isinstance(asked, Endpoint) else None
-    with _log(work, Path(work.execution.outputs) / FOLDER / f"{_slug(place['judge'])}.jsonl") as log:
-        left = waiting(requests, log.verdicts)
-        guess = estimate(distinct(left, log.verdicts), longest, spending.prices)
+    with _log(work, Path(work.execution.outputs) / judges.log_path(place["judge"])) as log:
+        again = _asks_again(work, requests, log.verdicts)
+        left = waiting(requests, log.verdicts, again)
+        asked = distinct(left, log.verdicts, again)
+        reader = _judge(work, asked)
+        longest = reader.longest if isinstance(reader, Endpoint) else None
+        guess = estimate(asked, longest, spending.prices)
         total = len({request.key for request in requests})
         done = total - len(left)
 
@@ -60,15 +77,52 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
             done += 1
             work.progress(done, total, f"verdicts{_about(guess)}")
 
-        outcome = judge(requests, asked, log, judges.limits(place), spending, watch)
+        outcome = judge(requests, reader, log, judges.limits(place), spending, watch, ask_again=again)
         lines = _lines(log.path, requests)
+    if outcome.gone:
+        _GONE[work.execution.run, place["judge"]] = work.stage.name
     _check(outcome, place["max_failed"])
+    _check_read(work, outcome)
     with (work.folder / VERDICTS).open("w", encoding="ascii") as file:
         file.writelines(json.dumps(found.as_json()) + "\n" for found in outcome.verdicts)
     if outside is not None:
         _keep(work.folder / BASELINE, outside)
     metrics = _metrics(outcome, lines) | {"unanswered": unanswered}
     return _says(metrics, outcome, guess, outside), metrics
+
+
+def _judge(work: Work, asked: Sequence[Request]) -> Endpoint | Function:
+    """Return the judge; a function is imported only where there is something to ask, and kept.
+
+    Raises Unfinished where this command knows that the judge answers nobody.
+    """
+    place, known = work.stage.execution, work.config["judge"]
+    name, command = place["judge"], work.execution.run
+    for found_out, what in (
+        (_GONE.get((command, name)), "stopped answering"),
+        (_UNREAD.get((command, name, work.config["prompts"])), "gives no verdict that could be read"),
+    ):
+        if asked and found_out is not None:
+            raise Unfinished(f"not asked, because judge {name} {what} (see {found_out}); the same command goes on")
+    if "endpoint" in place:
+        return judges.endpoint(place["endpoint"])
+    if not asked:
+        return lambda requests: []
+    key = json.dumps(known, sort_keys=True)
+    if key not in _LOADED:
+        _LOADED.clear()
+        _LOADED[key] = judges.load(known, place)
+    return _LOADED[key]
+
+
+def _asks_again(work: Work, requests: Sequence[Request], known: Mapping[str, Verdict]) -> bool:
+    """Return whether what could not be read is asked for again: it is too much, or was when that was begun."""
+    note = work.unfinished / AGAIN
+    states = [as_asked(known[each.key], each).status for each in requests if each.key in known]
+    if states.count("unparsed") > work.config["max_unparsed"] * (len(states) - states.count("failed")):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    return note.exists()
 
 
 def _requests(work: Work) -> tuple[list[Request], Answers | None, int]:
@@ -79,20 +133,33 @@ def _requests(work: Work) -> tuple[list[Request], Answers | None, int]:
     place = work.stage.execution
     questions = _questions(work)
     own = _answers(work, work.inputs["responses"])
-    prompts = judges.prompt_set(place["prompts"], place["levels"])
-    asked = Asked(place["judge"], prompts, work.config["judge"].get("settings", work.config["judge"]))
+    asked = Asked(place["judge"], _prompts(work), work.config["judge"].get("settings", work.config["judge"]))
     if work.config["kind"] == "single":
         return singles(questions, own, asked), None, 0
     if "opponent" in work.inputs:
         return pairs(questions, own, _answers(work, work.inputs["opponent"]), asked), None, 0
-    baseline = place["baseline"]
-    other = read_answers(fetch(baseline.get("path") or baseline["address"]), questions.questions)
+    key = f"suite.benchmarks.{questions.suite}.baselines.{work.config['category'] or ALL}"
+    other = read_planned(
+        key, work.config["baseline"], place["baseline"], lambda path: read_answers(path, questions.questions)
+    )
     requests = pairs(questions, own, other, asked)
     if not requests:
         raise ValueError(
             f"{other.source} answers none of the {len(questions.questions)} questions of {questions.suite}"
         )
     return requests, other, _unanswered(questions, own, other)
+
+
+def _prompts(work: Work) -> PromptSet:
+    """Return the judge's prompts; raise ConfigurationError where they are not those that were planned with."""
+    place, config = work.stage.execution, work.config
+    prompts = judges.prompt_set(place["prompts"], place["levels"])
+    if judges.digest(prompts, config["kind"]) != config["prompts"]:
+        raise ConfigurationError(
+            f"{place['prompts_key']}={place['prompts']}: edited since this command planned with it; "
+            "run the same command again"
+        )
+    return prompts
 
 
 def _unanswered(questions: QuestionSet, own: Answers, other: Answers) -> int:
@@ -118,9 +185,17 @@ def _questions(work: Work) -> QuestionSet:
         kept = [each for each in questions.questions if not category or each.category == category]
         if not kept:
             raise ValueError(f"suite {suite} has no question of category {category!r}, for which there is a baseline")
-        return replace(questions, questions=tuple(kept))
+        return _with_references(work, replace(questions, questions=tuple(kept)))
     prompts = [row["prompt"] for row in work.inputs["responses"].lines(RESPONSES)]
     return QuestionSet(suite, tuple(_question(work, prompt) for prompt in prompts))
+
+
+def _with_references(work: Work, questions: QuestionSet) -> QuestionSet:
+    if "references" not in work.config:
+        return questions
+    key, categories = f"suite.benchmarks.{questions.suite}.references", work.config["reference_categories"]
+    known, place = work.config["references"], work.stage.execution["references"]
+    return read_planned(key, known, place, lambda path: with_references(questions, path, categories))
 
 
 def _question(work: Work, row: dict[str, Any]) -> Question:
@@ -170,6 +245,21 @@ def _check(outcome: Outcome, max_failed: float) -> None:
         )
 
 
+def _check_read(work: Work, outcome: Outcome) -> None:
+    max_unparsed = work.config["max_unparsed"]
+    unread = [found for found in outcome.verdicts if found.status == "unparsed"]
+    answered = len(unread) + outcome.counts["judged"]
+    if len(unread) > max_unparsed * answered:
+        _UNREAD[work.execution.run, work.stage.execution["judge"], work.config["prompts"]] = work.stage.name
+        cut = " and was cut off (judge.max_tokens)" if unread[0].finish == "length" else ""
+        raise Unfinished(
+            f"no verdict could be read in {len(unread):,} of {answered:,} completions, more than "
+            f"judge.max_unparsed={max_unparsed:g} allows; one says {shorten(one_line(unread[0].completion), SHOWN)!r}"
+            f"{cut}; all are kept, and the same command asks for these again: mend what is wrong first (longer "
+            "completions, other prompts, another judge), or accept them with judge.max_unparsed=1"
+        )
+
+
 def _lines(path: Path, requests: Sequence[Request]) -> list[Verdict]:
     """Return every line of a log on these requests, the failed ones too; those of another suite count there."""
     keys = {(request.key, request.suite) for request in requests}
@@ -212,7 +302,3 @@ def _says(metrics: dict[str, Any], outcome: Outcome, guess: Estimate, outside: A
 
 def _about(guess: Estimate) -> str:
     return "" if guess.price is None else f" (estimated {guess.price:.4f})"
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "judge"

@@ -104,6 +104,7 @@ def _about(request: Request) -> dict[str, Any]:
         "suite": request.suite,
         "category": request.category,
         "cluster": request.cluster,
+        "order": request.order,
         "prompt_name": request.prompt_name,
     }
 

@@ -1,10 +1,10 @@
 """Judging: requests to a judge, verdicts into a log, and an account of both."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from salsa.ending import run_async
 from salsa.judging import functions, verdict
 from salsa.judging.answer import Answer, as_asked, shared
 from salsa.judging.answer import verdict as as_verdict
@@ -33,7 +33,8 @@ class Outcome:
 
     `before` of them were in the log, which also holds `others`; those that ask the same of other models share a call.
     `calls` were made now and cost `cost`; of that the price of `guessed` answers is estimated, because the endpoint did
-    not count their tokens. `stopped` says why the run ended early, if it did.
+    not count their tokens. `stopped` says why the run ended early, if it did, and `gone` whether that was the judge's
+    doing: it would answer no other request either.
     """
 
     requests: int
@@ -45,6 +46,7 @@ class Outcome:
     guessed: int
     stopped: str
     seconds: float
+    gone: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -66,7 +68,9 @@ def waiting(requests: Iterable[Request], known: Mapping[str, Verdict], ask_again
     """Return the requests that have no completion yet, each once; with `ask_again` also those not parsed."""
     open_ = ("failed", "unparsed") if ask_again else ("failed",)
     once = {request.key: request for request in requests}
-    return [request for key, request in once.items() if key not in known or known[key].status in open_]
+    return [
+        request for key, request in once.items() if key not in known or as_asked(known[key], request).status in open_
+    ]
 
 
 def distinct(requests: Iterable[Request], known: Mapping[str, Verdict], ask_again: bool = False) -> list[Request]:
@@ -97,6 +101,7 @@ def judge(
     Raises:
         LogError: if a verdict cannot be written.
         EndpointError, JudgeError: if the judge cannot be asked at all.
+        What a handler of SIGTERM raises, if that arrives.
     """
     by_key = {request.key: request for request in requests}
     left = waiting(requests, log.verdicts, ask_again)
@@ -122,10 +127,11 @@ def judge(
         for request in alike.pop(content):
             keep(shared(said[content], request))
 
-    guessed, stopped = 0, ""
+    guessed, stopped, gone = 0, "", False
     if isinstance(judge, Endpoint):
         limit = Budget(spending.prices, judge.longest, spending.max_calls, spending.max_cost, calls=calls, spent=spent)
-        stopped = asyncio.run(_ask(judge, asked, limits, limit, answered, troubled))
+        schedule = run_async(_ask(judge, asked, limits, limit, answered, troubled))
+        stopped, gone = schedule.stopped, schedule.gone
         calls, spent, guessed = limit.calls - calls, limit.spent - spent, limit.guessed
     else:
         functions.ask(judge, asked, limits.concurrency, answered)
@@ -140,6 +146,7 @@ def judge(
         guessed=guessed,
         stopped=stopped,
         seconds=time.monotonic() - begun,
+        gone=gone,
     )
 
 
@@ -156,8 +163,8 @@ async def _ask(
     budget: Budget,
     answered: Callable[[Answer], None],
     troubled: Callable[[str], None],
-) -> str:
+) -> Schedule:
     async with Client(endpoint, limits.concurrency) as client:
         schedule = Schedule(client, limits, budget, troubled)
         await schedule.run(requests, answered)
-    return schedule.stopped
+    return schedule

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from salsa.judging import verdict
-from salsa.judging.verdict import Verdict
+from salsa.judging.verdict import Verdict, VerdictError
 from salsa.store.durability import replace_text, sync
 from salsa.store.lock import StageLock
 
@@ -30,6 +30,11 @@ class LogBusy(LogError):
     """Another process writes the log."""
 
 
+def lock_of(path: Path) -> Path:
+    """Return the lock of a log; who holds it writes the log (`StageLock`)."""
+    return path.with_name(f".{path.name}.lock")
+
+
 class VerdictLog:
     """A file of verdicts that this process alone may write, used as `with VerdictLog(path) as log`.
 
@@ -43,7 +48,7 @@ class VerdictLog:
         self.verdicts: dict[str, Verdict] = {}
         self.calls = 0
         self.spent = 0.0
-        self._lock = StageLock(path.with_name(f".{path.name}.lock"))
+        self._lock = StageLock(lock_of(path))
         self._descriptor = -1
         self._end = 0
         self._synced = 0.0
@@ -109,8 +114,14 @@ class VerdictLog:
         if new:
             sync(self.path.parent)
         self.verdicts, self.calls, self.spent = {}, 0, 0.0
-        for found in verdict.lines(self.path):  # before anything is cut: it may be a file of something else
-            self._count(found)
+        try:
+            for found in verdict.lines(self.path):  # before anything is cut: it may be a file of something else
+                self._count(found)
+        except VerdictError as error:
+            raise VerdictError(
+                f"{error}; if this is a log of verdicts, delete that line (what it said is asked again); "
+                "if it is not, name another file"
+            ) from error
         self._repair()
 
     def _repair(self) -> None:

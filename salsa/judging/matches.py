@@ -23,7 +23,8 @@ class Asked:
 def pairs(questions: QuestionSet, compared: Answers, baseline: Answers, asked: Asked) -> list[Request]:
     """Return the requests that compare two models: every turn of every question that both answered, in both orders.
 
-    The compared model is shown first in order 0 and second in order 1.
+    The compared model is shown first in order 0 and second in order 1. Where both replies are the same, so are the
+    requests of both orders, and the judge is asked once.
 
     Raises:
         PromptError: if there is no prompt for a turn.
@@ -66,11 +67,10 @@ def _request(
         "question": [question.id, asks, reference],
         "replies": [replies_a, replies_b],
         "turn": turn,
-        "order": order,
     }
     models = [first.model, second.model if second else None]
     return Request(
-        key=_digest(content | {"models": models}),
+        key=_digest(content | {"models": models, "order": order}),
         content=_digest(content),
         messages=template.messages(asks, replies_a, replies_b, reference),
         questions=asks,

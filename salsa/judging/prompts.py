@@ -102,7 +102,7 @@ class PromptSet:
             return fitting[0]
         wanted = f"{kind}, turn {turn}, {'with' if reference else 'without'} a reference"
         if not fitting:
-            raise PromptError(f"{self.source} has no prompt for {wanted}; add one, or leave out --prompts")
+            raise PromptError(f"{self.source} has no prompt for {wanted}; add one, or take our own prompts")
         raise PromptError(f"{self.source} has {len(fitting)} prompts for {wanted}; keep one of them")
 
 

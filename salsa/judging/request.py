@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Request:
     """What a judge is asked, as messages and in its parts.
 
-    `key` names what is asked and of which models, `content` what is asked whoever wrote the replies: two models with
-    the same reply are asked about once.
+    `key` names what is asked, of which models and in which order, `content` what the judge is shown, whoever wrote the
+    replies: two models with the same reply are asked about once.
 
     `messages` are those of a chat (`role`, `content`). The parts are for judges that are no language models:
     `questions` are the user's turns up to the one that is graded, `replies_a` and `replies_b` the replies to them

@@ -48,7 +48,8 @@ class Limits:
 class Schedule:
     """One run over requests; `stopped` says why it ended before the last of them, and is empty if it did not.
 
-    `troubled` is told of each attempt that failed and is made again.
+    `gone` tells whether that was the judge's doing, and not the end of the budget. `troubled` is told of each attempt
+    that failed and is made again.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Schedule:
         seed: int | None = None,
     ) -> None:
         self.stopped = ""
+        self.gone = False
         self._judge = judge
         self._limits = limits
         self._budget = budget
@@ -145,7 +147,7 @@ class Schedule:
                 return None
             reserved = await self._budget.reserve(request)
             if reserved is None:
-                self._stop(self._budget.reason())
+                self._stop(self._budget.reason(), gone=False)
                 return None
             if not self._stopping.is_set() and self._open_at <= loop.time():
                 return reserved
@@ -178,8 +180,9 @@ class Schedule:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    def _stop(self, reason: str) -> None:
-        self.stopped = self.stopped or reason
+    def _stop(self, reason: str, gone: bool = True) -> None:
+        if not self.stopped:
+            self.stopped, self.gone = reason, gone
         self._stopping.set()
 
 

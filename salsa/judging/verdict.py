@@ -27,11 +27,11 @@ class Verdict:
     """One answer of a judge, or why there is none.
 
     `key` says what was asked (SHA-256 of question, replies, models, judge, prompt and order), and `content` the same
-    without the models' names: it is never asked twice, a second model with the same reply gets the first one's verdict
-    for no call (`attempt` 0). `suite`
-    is the benchmark, `question` the identity of the question, `cluster` what it shares with questions that are not
-    independent of it, `turn` the turn that is graded. A `kind` of "pair" compares `model_a`, shown first, with
-    `model_b`; `order` is 1 where the compared model is shown second. A "single" reply is that of `model_a`.
+    without the models' names and the order, which say only whose reply is shown first: it is never asked twice, a
+    second model with the same reply gets the first one's verdict for no call (`attempt` 0). `suite` is the benchmark,
+    `question` the identity of the question, `cluster` what it shares with questions that are not independent of it,
+    `turn` the turn that is graded. A `kind` of "pair" compares `model_a`, shown first, with `model_b`; `order` is 1
+    where the compared model is shown second. A "single" reply is that of `model_a`.
 
     `judge` is the name that was asked for, `snapshot` what the endpoint calls itself, `prompt` the digest of the
     template and `prompt_name` its name, `grammar` the name of the rule (`salsa.judging.grammar`) that reads

@@ -105,7 +105,8 @@ class Evidence:
     `scores[row][suite]` are replies, `fingerprints[row][suite]` names the artifacts ("respond", "judge") behind
     them, `kl[row][anchor]` and `tax[row]` are estimates, `curves[row]` measurements over PPO steps on fixed prompts,
     `training[row]` the logged metrics of each PPO step. `judge_model` is the judge where that is a second reward
-    model. `left_out[suite]` says of how many `prompts` how many are `too_long` for the models' context.
+    model. `left_out[suite]` says of how many `prompts` how many are `too_long` for the models' context, and of a
+    benchmark how many are in the training data (`contaminated`) and how many replies its end has `cut`, if any.
 
     `judgments` are what a judge that reads replies said; with them (an empty list too) the judge scores of `scores`
     count for nothing. `judging` is what is told of asking it: see `salsa.report.judging`.

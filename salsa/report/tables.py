@@ -103,7 +103,8 @@ def _judge_is_normalised(experiment: Mapping[str, Any]) -> bool:
 def _left_out(experiment: Mapping[str, Any]) -> str:
     """Return a sentence on the prompts that no model could be asked, or nothing."""
     counts = experiment.get("left_out", {})
-    parts = [f"{each['too_long']} of {each['prompts']} prompts of {suite}" for suite, each in counts.items()]
+    long = {suite: each for suite, each in counts.items() if each["too_long"]}
+    parts = [f"{each['too_long']} of {each['prompts']} prompts of {suite}" for suite, each in long.items()]
     return f" Left out as longer than the context: {', '.join(parts)}." if parts else ""
 
 

@@ -16,7 +16,7 @@ from salsa.evaluation.battles import half_votes, matches
 from salsa.judging.verdict import Verdict, lines
 from tests.data.files import real_data, write_lines
 from tests.end_to_end.test_files import ROOT, SMALL, pairs, result
-from tests.judging.panel import calls, running
+from tests.judging.panel import calls, repeated, running
 
 pytestmark = pytest.mark.slow
 
@@ -48,8 +48,9 @@ def benchmarks(folder: Path) -> list[str]:
         for row in rows
         if row["category"] != "writing"
     ]
+    # Some of the pairs ask these.
     hard = [
-        {"uid": f"u{number}", "category": "arena", "cluster": f"c{number // 2}", "prompt": f"A hard one: {number}?"}
+        {"uid": f"u{number}", "category": "arena", "cluster": f"c{number // 2}", "prompt": f"What is 0 plus {number}?"}
         for number in range(8)
     ]
     strong = [
@@ -110,6 +111,10 @@ def test_two_benchmarks_from_training_to_table(tmp_path: Path) -> None:
     answered = paid(tmp_path / "outputs")
     assert len({each.content for each in answered}) == len(answered) == len(calls_answered(log))
     folder, found = result(tmp_path / "outputs")
+    seen = found["left_out"]["arena_hard"]["contaminated"]
+    assert 0 < seen < 8
+    assert any(text.startswith(f"arena_hard: {seen} of 8 questions") for text in found["warnings"])
+    assert f"arena_hard: {seen} of 8 questions" in printed
     judging = found["judging"]
     assert (judging["requests"], judging["failed"], judging["calls"]) == (expected, 0, asked)
     assert judging["judged"] + judging["unparsed"] == expected
@@ -176,6 +181,10 @@ def test_killed_while_judging_nothing_is_lost_and_little_is_asked_twice(tmp_path
         assert "the limit of 0 calls is reached; 0 of" in printed
         shutil.copytree(tmp_path / "whole", tmp_path / "killed")
         run(overrides, tmp_path / "whole")
+        whole = figures(tmp_path / "whole")
+        # SFT1 is now compared with PPO, where before PPO was with SFT1.
+        run([*overrides, "judge.rows=[ingredient,opponent,policy]"], tmp_path / "whole")
+        assert repeated(tmp_path / "whole.jsonl") == 0
     log = tmp_path / "calls.jsonl"
     with running(log, "--seconds", ".05") as url:
         overrides = arguments(tmp_path, url, *files)
@@ -192,7 +201,7 @@ def test_killed_while_judging_nothing_is_lost_and_little_is_asked_twice(tmp_path
         assert kills == 2
         run(overrides, tmp_path / "killed")
     assert len(calls_answered(log)) <= len(paid(tmp_path / "killed")) + kills * CONCURRENCY
-    assert figures(tmp_path / "killed") == figures(tmp_path / "whole")
+    assert figures(tmp_path / "killed") == whole
 
 
 def test_the_real_questions_and_prompts_of_mt_bench(tmp_path: Path) -> None:

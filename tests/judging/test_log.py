@@ -48,6 +48,20 @@ def test_a_torn_end_is_removed_and_nothing_else(tmp_path_factory: pytest.TempPat
     assert verdicts.read(path) == [*(verdict(number) for number in range(kept)), verdict(7)]
 
 
+def test_a_line_that_went_bad_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    with VerdictLog(path) as log:
+        for number in range(3):
+            log.append(verdict(number))
+    good = path.read_text().splitlines(keepends=True)
+    path.write_text(good[0] + good[1][:40] + "\n" + good[2])
+    with pytest.raises(VerdictError, match=r"v\.jsonl:2 is no verdict: .*; if .* a log of verdicts, delete that line"):
+        VerdictLog(path).__enter__()
+    path.write_text(good[0] + good[2])
+    with VerdictLog(path) as log:
+        assert list(log.verdicts) == [verdict(0).key, verdict(2).key]
+
+
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     with VerdictLog(tmp_path / "v.jsonl"), pytest.raises(LogError, match=f"another process \\({os.getpid()} on"):
         VerdictLog(tmp_path / "v.jsonl").__enter__()

@@ -80,10 +80,24 @@ def test_a_run_that_breaks_off_leaves_the_copies_of_what_was_said(tmp_path: Path
     assert function.calls == 1
 
 
-def test_both_orders_are_asked_also_of_the_same_replies() -> None:
-    tuned = answers("tuned", 1)
-    requests = pairs(questions(1), tuned, replace(tuned, model="copy"), ASKED)
-    assert len(distinct(requests, {})) == 2
+def test_the_same_replies_are_the_same_question_in_both_orders(tmp_path: Path) -> None:
+    tuned, function = answers("tuned", 1), Counting()
+    outcome = asked(pairs(questions(1), tuned, replace(tuned, model="copy"), ASKED), function, tmp_path / "log.jsonl")
+    assert function.calls == 1
+    said = [(each.model_a, each.order, each.label) for each in outcome.verdicts]
+    assert said == [("tuned", 0, "A>B"), ("copy", 1, "A>B")]  # one win each: a tie
+
+
+def test_who_is_compared_with_whom_changes_nothing_for_the_judge(tmp_path: Path) -> None:
+    tuned, base, function = answers("tuned", 2), answers("base", 2), Counting()
+    first = asked(pairs(questions(2), tuned, base, ASKED), function, tmp_path / "log.jsonl")
+    assert function.calls == 4
+    again = asked(pairs(questions(2), base, tuned, ASKED), function, tmp_path / "log.jsonl")
+    assert function.calls == 4
+    assert (again.calls, again.complete) == (0, True)
+    shown = {(each.model_a, each.question): each.completion for each in first.verdicts}
+    assert {(each.model_a, each.question): each.completion for each in again.verdicts} == shown
+    assert {(each.model_a, each.order) for each in again.verdicts} == {("base", 0), ("tuned", 1)}
 
 
 def test_what_could_not_be_read_is_asked_again_once_for_all(tmp_path: Path) -> None:

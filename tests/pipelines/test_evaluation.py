@@ -14,6 +14,7 @@ from pipelines.experiment import Experiment
 from pipelines.plan import Stage
 from pipelines.preflight import problems
 from salsa.store.artifact import Store
+from tests.data.files import write_lines
 from tests.pipelines.compose import config, experiment
 
 OPENAI = ("judge=openai", "judge.model=judge-1", "suite=single", "logger=none")
@@ -101,6 +102,41 @@ def test_verdicts_are_known_by_what_can_change_them() -> None:
         assert of(*same.split()) == known, same
     for other in ("judge.model=judge-2", "judge.temperature=1", "judge.body={seed: 1}", "judge.levels=5"):
         assert of(other) != known, other
+
+
+def test_scores_are_known_by_the_prompts_of_scores_alone(tmp_path: Path) -> None:
+    single = {"name": "s", "type": "single", "system_prompt": "", "output_format": "[[rating]]"}
+    pair = {"name": "p", "type": "pairwise", "system_prompt": "", "output_format": "[[A]]"}
+    rows = [single | {"prompt_template": "{question} {answer}"}]
+
+    def of(*templates: str) -> tuple[str, str]:
+        pairs = [pair | {"prompt_template": text} for text in templates]
+        path = write_lines(tmp_path / f"{len(templates)}{len(templates[0])}.jsonl", rows + pairs)
+        found = verdicts(experiment(*OPENAI, *FEW, "judge.kinds=[single,pair]", f"judge.prompts={path}"))
+        names = ("verdicts SALSA (scores): single", "verdicts SALSA against PPO: single")
+        return found[names[0]].fingerprint, found[names[1]].fingerprint
+
+    scores, pairs = of("{question} {answer_a} {answer_b}")
+    changed = of("{question} {answer_a} or {answer_b}")
+    assert changed[0] == scores
+    assert changed[1] != pairs
+
+
+def test_what_is_right_changes_verdicts_and_no_reply(files: tuple[str, ...]) -> None:
+    answers = "'{folder}/answers.jsonl'"
+    plain = experiment(*mine(files))
+    right = experiment(*mine(files, references=answers, reference_categories="[math]"))
+    more = experiment(*mine(files, references=answers, reference_categories="[math,writing]"))
+    kinds = [Counter(stage.kind for stage in found.plan) for found in (plain, right)]
+    assert kinds[0] == kinds[1]
+    for one, other in ((plain, right), (right, more)):
+        known = {stage.fingerprint for stage in one.plan}
+        assert {stage.kind for stage in other.plan if stage.fingerprint not in known} == {"verdicts", "report"}
+
+
+def test_a_judge_is_asked_by_one_stage_at_a_time() -> None:
+    locks = {stage.execution["alone"] for stage in verdicts(experiment(*OPENAI, *FEW)).values()}
+    assert locks == {"verdicts/.judge-1.jsonl.lock"}
 
 
 def test_official_prompts_are_known_by_their_content(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.identity import file_problem, of_file
 from pipelines.plan import Stage
+from pipelines.protocol import Protocol
 from pipelines.stages import questions
 from salsa.data.ingestion import FileSet, IngestSettings, ingest
 from salsa.data.rows import DataError
@@ -29,14 +30,25 @@ RIGHT = [
 ]
 
 
-def stage(asked: Path | str, right: Path | str | None = None, prompts: int | None = None) -> Stage:
-    """Return the stage as a plan has it."""
-    config: dict[str, Any] = {"suite": "bench", "prompts": prompts, "reference_categories": ["math"]}
-    execution: dict[str, Any] = {}
-    for key, address in (("questions", asked), ("references", right)):
-        known = (None, None) if address is None else of_file(f"suite.{key}", str(address), file_digest)
-        config[key], execution[key] = known
-    return Stage("questions", "questions bench", config, {}, execution)
+def stage(asked: Path | str, right: Path | str | None = None, prompts: int = 100, **protocol: Any) -> Stage:
+    """Return the stage as a plan has it; `protocol` is what the benchmark asks of its questions."""
+    known, place = of_file("suite.questions", str(asked), file_digest)
+    told = Protocol(
+        suite="bench",
+        count=prompts,
+        temperatures=[],
+        reference_categories=["math"] if right else [],
+        references=str(right) if right else None,
+        baselines={},
+        kinds=["pair"],
+        prompts_key="judge.prompts",
+        prompts=None,
+        levels=3,
+    )
+    execution = {"questions": place, "protocol": told.to_json() | protocol}
+    return Stage(
+        "questions", "questions bench", {"suite": "bench", "prompts": prompts, "questions": known}, {}, execution
+    )
 
 
 def read(folder: Path, *given: Any, data: Path | None = None, **named: Any) -> tuple[str, dict[str, Any], list[Any]]:
@@ -45,7 +57,8 @@ def read(folder: Path, *given: Any, data: Path | None = None, **named: Any) -> t
     return says, metrics, read_lines(done.folder / questions.QUESTIONS)
 
 
-def test_questions_are_left_as_plain_rows_with_what_is_right(tmp_path: Path) -> None:
+def test_questions_are_left_as_plain_rows(tmp_path: Path) -> None:
+    """What is right is read by those who judge: it changes no reply."""
     asked, right = write_lines(tmp_path / "q.jsonl", ASKED), write_lines(tmp_path / "r.jsonl", RIGHT)
     says, metrics, rows = read(tmp_path, asked, right)
     assert rows[0] == {
@@ -55,9 +68,9 @@ def test_questions_are_left_as_plain_rows_with_what_is_right(tmp_path: Path) -> 
         "cluster": "81",
         "reference": [],
     }
-    assert [row["reference"] for row in rows[1:]] == [["4", "6"], ["10"]]
-    assert metrics == {"questions": 3, "turns": 5, "with_reference": 2, "contaminated": None}
-    assert says == "3 questions of 1 or 2 turns, 2 with references"
+    assert [row["reference"] for row in rows] == [[], [], []]
+    assert metrics == {"questions": 3, "turns": 5, "with_reference": 0, "contaminated": None}
+    assert says == "3 questions of 1 or 2 turns"
 
 
 def test_the_first_so_many_questions_are_asked_and_only_they_need_references(tmp_path: Path) -> None:
@@ -65,6 +78,25 @@ def test_the_first_so_many_questions_are_asked_and_only_they_need_references(tmp
     assert [row["id"] for row in read(tmp_path, asked, right, prompts=2)[2]] == ["81", "111"]
     with pytest.raises(DataError, match=r"no reference for all turns of 1 question \(112\)"):
         read(tmp_path, asked, right)
+
+
+def test_what_the_protocol_asks_is_missed_before_anything_is_trained(tmp_path: Path) -> None:
+    """The hub's files are not at hand when a command plans with them."""
+    asked, right = write_lines(tmp_path / "q.jsonl", ASKED), write_lines(tmp_path / "r.jsonl", RIGHT)
+    foreign = write_lines(tmp_path / "f.jsonl", [RIGHT[0] | {"question_id": 5}])
+    with pytest.raises(DataError, match=r"suite.benchmarks.bench.temperatures: no question is of category 'maths'"):
+        read(tmp_path, asked, temperatures=["maths"])
+    with pytest.raises(DataError, match=r"suite.benchmarks.bench.baselines.all=.*: answers none of the 3 questions"):
+        read(tmp_path, asked, baselines={"all": str(foreign)})
+    assert len(read(tmp_path, asked, baselines={"all": str(right)})[2]) == 3
+
+
+def test_a_file_that_was_edited_since_the_plan_is_not_taken_for_the_planned_one(tmp_path: Path) -> None:
+    asked = write_lines(tmp_path / "q.jsonl", ASKED)
+    planned = stage(asked)
+    write_lines(asked, ASKED[:2])
+    with pytest.raises(DataError, match=rf"suite.benchmarks.bench.questions={asked}: edited .* the same command again"):
+        questions.run(work(planned, {}, tmp_path))
 
 
 def test_rows_may_bring_references_of_their_own_for_every_turn(tmp_path: Path) -> None:
@@ -146,12 +178,12 @@ def test_a_file_of_the_hub_is_known_by_its_commit_and_read_at_it(
 @published
 def test_mt_bench_as_published(tmp_path: Path) -> None:
     folder = DATA / "mt_bench"
-    planned = stage(folder / "question.jsonl", folder / "reference_answer_gpt-4.jsonl", 80)
-    config = planned.config | {"reference_categories": list(REFERENCE_CATEGORIES)}
-    done = work(Stage("questions", "", config, {}, json.loads(json.dumps(planned.execution))), {}, tmp_path)
+    right = folder / "reference_answer_gpt-4.jsonl"
+    planned = stage(folder / "question.jsonl", right, 80, reference_categories=list(REFERENCE_CATEGORIES))
+    done = work(Stage("questions", "", planned.config, {}, json.loads(json.dumps(planned.execution))), {}, tmp_path)
     says, metrics = questions.run(done)
-    assert metrics == {"questions": 80, "turns": 160, "with_reference": 30, "contaminated": None}
-    assert says == "80 questions of 2 turns, 30 with references"
+    assert metrics == {"questions": 80, "turns": 160, "with_reference": 0, "contaminated": None}
+    assert says == "80 questions of 2 turns"
     left = read_questions(done.folder / questions.QUESTIONS).questions
     original = read_questions(folder / "question.jsonl").questions
     assert [question.turns for question in left] == [question.turns for question in original]

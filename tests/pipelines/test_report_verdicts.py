@@ -282,3 +282,20 @@ def test_a_price_of_some_calls_is_no_price_of_all(tmp_path: Path) -> None:
 
 def test_the_stage_counts_models_and_suites(tmp_path: Path) -> None:
     assert report.run(Made(tmp_path).work())[0] == "6 models on 2 suites"
+
+
+def test_what_training_has_seen_and_what_was_cut_is_told(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for name, cut in (("SALSA", 3), ("PPO", 0), ("SFT1", 2)):
+        made.inputs[f"{judged.KEYS[name]}:judge:{MT_BENCH}"].manifest["metrics"] |= {"cut": cut, "contaminated": 2}
+    work = made.work()
+    report.run(work)
+    experiment = schema.read(work.folder / "experiment.json")
+    assert experiment["left_out"] == {MT_BENCH: {"prompts": 8, "too_long": 0, "contaminated": 2, "cut": 5}}
+    seen, cut = experiment["warnings"][-2:]
+    assert seen.startswith("mt_bench: 2 of 8 questions are in the training data")
+    assert cut == "mt_bench: replies cut where the context ends (base.context): 2 of SFT1, 3 of SALSA"
+    table = (work.folder / "table.md").read_text()
+    assert "Warning: mt" in table
+    assert "2 of 8 questions are in the training data" in table
+    assert "Left out as longer" not in table

@@ -58,6 +58,7 @@ def responding(
     asked = folder / "asked"
     asked.mkdir(parents=True, exist_ok=True)
     write_questions(asked / "questions.jsonl", suite)
+    (asked / "manifest.json").write_text(json.dumps({"files": {}, "metrics": {"contaminated": 2}}))
     config = {"suite": "bench", "prompts": None, "generation": GENERATION | generation, "seed": 0, "replicate": 0}
     stage = Stage("respond", "respond", config, {"model": "ab" * 32, "questions": "c" * 64})
     done = work(stage, {"model": model, "questions": asked}, folder)
@@ -152,6 +153,7 @@ def test_a_second_turn_ends_where_the_context_does(model: Path, tmp_path: Path) 
             assert ended == (reply[-1] == tokenizer.eos_token_id)
     cut = [row for row in inflated if not row["ended"][1]]
     assert metrics["cut"] == len(cut) > 0
+    assert metrics["contaminated"] == 2  # for the report, which does not read the questions
     assert f"; {len(cut)} replies cut where the context ends" in says
 
 

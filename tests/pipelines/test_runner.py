@@ -1,4 +1,6 @@
 import errno
+import json
+import os
 import sys
 import threading
 import time
@@ -16,6 +18,7 @@ from pipelines.provenance import code_digest
 from pipelines.runner import work
 from pipelines.work import Work
 from salsa.store.artifact import Store
+from salsa.store.lock import StageLock
 from salsa.training.interruption import Interrupted
 from tests.pipelines.executions import execution
 
@@ -158,3 +161,37 @@ def test_a_failure_that_cannot_be_noted_is_told_all_the_same(
     failure = next(event for event in events if event["event"] == "failed")
     assert failure["error"] == "ValueError: no"
     assert "could not be written" in failure["record"]
+
+
+def test_what_a_stage_needs_for_itself_is_waited_for_without_an_attempt(stages: FakeStages, tmp_path: Path) -> None:
+    """Another process has the judge: this one does what else there is, and takes the stage when the judge is free."""
+    plan = Plan()
+    judged = plan.add("fake", "judged", {"x": 1}, execution={"alone": "verdicts/.judge.lock"})
+    plan.add("fake", "other", {"x": 2})
+    events: list[dict[str, Any]] = []
+
+    def emit(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event["event"] == "waiting":
+            lock.release()
+
+    lock = StageLock(tmp_path / "verdicts" / ".judge.lock")
+    with lock:
+        state = work(plan, Store(tmp_path), execution(tmp_path), emit)
+    assert Counter(state.values()) == Counter(computed=2)
+    said = [(event["event"], event["stage"]) for event in events if event["event"] in ("started", "waiting")]
+    assert said == [("started", "other"), ("waiting", "judged"), ("started", "judged")]
+    assert next(event for event in events if event["event"] == "waiting")["owner"]["pid"] == os.getpid()
+    artifact = Store(tmp_path).find("fake", judged.fingerprint)
+    assert artifact is not None
+    assert artifact.manifest["attempts"] == 1
+    assert not (tmp_path / "failures").exists()
+
+
+def test_what_a_process_that_died_elsewhere_had_is_not_waited_for(stages: FakeStages, tmp_path: Path) -> None:
+    plan = Plan()
+    plan.add("fake", "judged", {"x": 1}, execution={"alone": ".judge.lock"})
+    (tmp_path / ".judge.lock.owner.json").write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": 0}))
+    states, events = run(plan, tmp_path)
+    assert states == Counter(computed=1)
+    assert "waiting" not in {event["event"] for event in events}

@@ -58,7 +58,21 @@ ROOT = CONF.parent
         ("policy.kl_coef=nan", "policy.kl_coef=nan: must be a finite number"),
         ("policy.missing_end_score=-inf", "policy.missing_end_score=-inf: must be a finite number"),
         ("judge=openai", "no value for judge.model: give each as key=value"),
-        ("judge=openai judge.model=x judge.url=foo", "judge.url=foo: the judge's URL is 'foo'"),
+        ("judge=openai judge.model=x judge.url=foo", "judge.url: the judge's URL is 'foo'"),
+        ("judge=openai judge.model=", "judge.model: the judge's model has no name"),
+        ("judge=openai judge.model=x judge.max_tokens=0", "judge.max_tokens: max_tokens is 0, expected 1 or more"),
+        ("judge=openai judge.model=x judge.timeout=-1", "judge.timeout: the total time-out is -1.0"),
+        ("judge=openai judge.model=x judge.connect_timeout=0", "judge.connect_timeout: the connect time-out is 0.0"),
+        ("judge=openai judge.model=x judge.body={max_tokens:x}", "judge.body: max_tokens of the judge's body is 'x'"),
+        (
+            "judge=openai judge.model=x judge.body={max_tokens:null} judge.price_in=1 judge.price_out=1 "
+            "judge.max_cost=3",
+            "judge.max_cost=3.0: needs a limit of the length: judge.body takes out max_tokens",
+        ),
+        (
+            "judge=openai judge.model=x judge.rows=[control] ~controls.other ~controls.soup_start",
+            "judge.rows=['control']: there are no controls",
+        ),
         ("judge=openai judge.model=x judge.url=https://key@host/v1", "keep keys out of the judge's URL"),
         ("judge=openai judge.model=x judge.max_cost=3", "judge.max_cost=3.0: needs judge.price_in and judge.price_out"),
         ("judge=openai judge.model=x judge.price_in=3", "judge.price_in=3.0: goes with judge.price_out: give both"),
@@ -74,6 +88,7 @@ ROOT = CONF.parent
             "judge=function judge.function={_target_:a.b,weight:2}",
             "judge.function.weight=2: is for rules of the reward",
         ),
+        ("judge=function judge.function={_target_:a.b,_partial_:true}", "judge.function._partial_=True: leave it out"),
         ("suite.benchmarks.a.question=x", "suite.benchmarks.a.question: Key 'question' not in 'Benchmark'"),
         ("suite.benchmarks.a={}", "no value for suite.benchmarks.a.questions"),
         ("suite.benchmarks.a=x", "suite.benchmarks.a=x: give a mapping with its questions"),
@@ -120,6 +135,30 @@ ROOT = CONF.parent
 def test_a_value_that_cannot_work_is_named_with_its_key_and_the_fix(override: str, says: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(says)):
         config(*override.split())
+
+
+def test_a_message_about_a_function_that_judges_says_nothing_of_rules() -> None:
+    with pytest.raises(ConfigurationError, match="give a mapping with _target_") as raised:
+        config("judge=function")
+    assert "weight" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "judge.url=https://sk-secret@host/v1",
+        "judge.url=sk-secret@host/v1",
+        "judge.url='https://host/v1?key=sk-secret'",
+        "judge.url=https://host:sk-secret/v1",
+        "judge.key_variable=sk-secret",
+        "judge.key_variable=hf_secret",
+        "judge.key_variable='a secret'",
+    ],
+)
+def test_a_key_in_the_wrong_place_is_refused_and_not_shown(override: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"judge\.(url|key_variable): ") as raised:
+        config("judge=openai", "judge.model=x", override)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

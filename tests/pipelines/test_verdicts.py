@@ -12,13 +12,17 @@ from typing import Any
 import pytest
 
 from pipelines.failure import Unfinished, hopeless, unfinished
+from pipelines.identity import of_file
+from pipelines.judges import log_path
 from pipelines.stages import verdicts
 from pipelines.tracking import TrackedRun
 from pipelines.work import Work
+from salsa.data.rows import DataError
 from salsa.data.zoo.source import ZooSource
 from salsa.judging.log import VerdictLog
 from salsa.judging.verdict import Verdict, lines
 from salsa.store.artifact import Artifact, Store
+from salsa.store.fingerprint import file_digest
 from tests.judging.panel import Temper, judgment, script
 from tests.judging.server import Exchange, Server, serving
 from tests.pipelines.executions import execution
@@ -120,12 +124,21 @@ def test_a_budget_stops_cleanly_and_the_rest_is_asked_later(tmp_path: Path) -> N
 
 
 def test_what_another_stage_was_told_is_not_asked_again(tmp_path: Path) -> None:
+    """Another comparison shows the judge the same replies the other way round, of other models."""
+    third, fourth = "c" * 64, "d" * 64
     with panel() as server:
-        url = f"judge.url={server.url}"
-        verdicts.run(work(tmp_path, "pair", url))
+        first = work(tmp_path, "pair", f"judge.url={server.url}")
+        verdicts.run(first)
         before = server.calls
-        assert verdicts.run(work(tmp_path, "pair", url, "judge.rows=[policy]"))[0].endswith("all asked before")
+        store = Store(tmp_path)
+        inputs = {"responses": responses(store, third, "four "), "opponent": responses(store, fourth, "one two three ")}
+        other = replace(first, stage=replace(first.stage, name="verdicts other"), inputs=inputs)
+        assert verdicts.run(other)[0].endswith("all asked before")
         assert server.calls == before
+    assert {(each.model_a, each.order, each.label) for each in found(other)} == {
+        (third[:12], 0, "B>A"),
+        (fourth[:12], 1, "A>B"),
+    }
 
 
 def test_money_is_counted_over_all_comparisons(tmp_path: Path) -> None:
@@ -182,8 +195,7 @@ def test_it_waits_while_another_process_asks_the_judge(tmp_path: Path) -> None:
         waiting = replace(
             work(tmp_path, "pair", f"judge.url={server.url}"), progress=lambda done, total, text: said.append(text)
         )
-        (tmp_path / verdicts.FOLDER).mkdir()
-        with VerdictLog(tmp_path / verdicts.FOLDER / "panel.jsonl"):
+        with VerdictLog(tmp_path / log_path("panel")):
             thread = threading.Thread(target=verdicts.run, args=(waiting,))
             thread.start()
             while not said:
@@ -253,10 +265,43 @@ def test_questions_that_a_baseline_does_not_answer_whole_are_counted(tmp_path: P
     (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with panel() as server:
         plain = work(tmp_path, "pair", f"judge.url={server.url}", turns=2)
-        place = dict(plain.stage.execution) | {"baseline": {"path": str(tmp_path / "answers.jsonl")}}
+        config, place = dict(plain.stage.config), dict(plain.stage.execution)
+        config["category"] = ""
+        config["baseline"], place["baseline"] = of_file("key", str(tmp_path / "answers.jsonl"), file_digest)
         inputs = {"responses": plain.inputs["responses"]}
-        done = replace(plain, stage=replace(plain.stage, execution=place), inputs=inputs)
+        done = replace(plain, stage=replace(plain.stage, config=config, execution=place), inputs=inputs)
         says, metrics = verdicts.run(done)
     assert (metrics["requests"], metrics["unanswered"]) == (2 * (2 + 2 + 1), QUESTIONS - 2)
     assert says.endswith("; 4 questions that gpt-4-0314 has no whole answer to are left out")
     assert (tmp_path / "out" / verdicts.BASELINE).is_file()
+    (tmp_path / "answers.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(DataError, match=r"suite\.benchmarks\.single\.baselines\.all=.*: edited since"):
+        verdicts.run(done)
+
+
+def test_a_class_that_judges_is_made_once_and_only_to_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "heavy_judge.py").write_text(
+        "made = []\n"
+        "class Heavy:\n"
+        "    def __init__(self):\n"
+        "        made.append(self)\n"
+        "    def __call__(self, requests):\n"
+        "        return ['Verdict: A=B' if each.replies_b else 'Verdict: 3' for each in requests]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    judge = (
+        "judge=function",
+        "judge.function={_target_: heavy_judge.Heavy}",
+        "suite=single",
+        "judge.kinds=[pair,single]",
+    )
+    names = ("verdicts SALSA against PPO: single", "verdicts SALSA (scores): single")
+    done = [replace(work(tmp_path, "pair"), stage=planned(name, *judge, "suite=single")) for name in names]
+    for each in (*done, *done):
+        verdicts.run(each)
+    import heavy_judge  # type: ignore[import-not-found]
+
+    assert len(heavy_judge.made) == 1
+    monkeypatch.setattr(verdicts, "_LOADED", {})
+    assert verdicts.run(done[0])[0].endswith("all asked before")
+    assert len(heavy_judge.made) == 1

@@ -271,14 +271,14 @@ class Builder:
         inputs = {"normaliser": self.sft[0]} | self.common
         return self.plan.add("rule", f"rule {name}", identity, inputs, place)
 
-    def evaluation(self, soup: Stage | None = None) -> Evaluation:
-        """Return what adds the evaluation of rows to the plan; `soup` is the anchor, if it is not the own one."""
+    def evaluation(self) -> Evaluation:
+        """Return what adds the evaluation of rows to the plan."""
         measuring = Measuring(
             world=self.world,
             replicate=self.replicate,
             generation=self.generation,
             common=self.common,
-            anchors={"anchor_sft_1": self.sft[0], "anchor_sft_2": self.sft[1], "anchor_soup": soup or self.soup},
+            anchors={"anchor_sft_1": self.sft[0], "anchor_sft_2": self.sft[1], "anchor_soup": self.soup},
             judges=self._judges(),
         )
         return Evaluation(self.plan, self.config, measuring, self.digest)

@@ -137,7 +137,7 @@ def _check_combinations(config: Config) -> None:
     _check_lora(config)
     if config.scale.source is Origin.build:
         _check_build(config)
-    _check_suites(config)
+    check_suites(config)
     _check_benchmarks(config)
 
 
@@ -198,7 +198,7 @@ def _check_build(config: Config) -> None:
     )
 
 
-def _check_suites(config: Config) -> None:
+def check_suites(config: Config) -> None:
     """Check that every suite exists before anything is trained: the name of one is only read when models answer it."""
     data = config.data
     if isinstance(data, ZooData):

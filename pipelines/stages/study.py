@@ -23,6 +23,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     config = work.config
     settings = Settings(
         baseline=config["baseline"],
+        asks=[(first, second) for first, second in config["asks"]],
         roles=config["arms"],
         rounds=config["rounds"],
         level=config["level"],
@@ -63,17 +64,7 @@ def _found(work: Work, settings: Settings) -> dict[str, Any]:
     models = [_model(work, told) for told in config["models"]]
     if config["kind"] == "frontier":
         return frontier(models, settings)
-    return comparison(Evidence(models, config["suites"], config["tie_margin"], _costs(work)), settings)
-
-
-def _costs(work: Work) -> dict[str, dict[str, list[float]]]:
-    """Return the CPU seconds of what comes before RL by family and name, replicate after replicate."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for role, artifact in work.inputs.items():
-        if role.startswith("cost:"):
-            _, family, _, name = role.split(":", 3)
-            found.setdefault(family, {}).setdefault(name, []).append(artifact.manifest["cpu_seconds"])
-    return found
+    return comparison(Evidence(models, config["suites"], config["tie_margin"]), settings)
 
 
 def _soup(work: Work, told: dict[str, Any]) -> Soup:
@@ -83,11 +74,18 @@ def _soup(work: Work, told: dict[str, Any]) -> Soup:
         family=told["family"],
         replicate=told["replicate"],
         weights=tuple(told["weights"]),
-        gold=sum(measured["judge"]) / len(measured["judge"]),
-        reward=sum(measured["reward"]) / len(measured["reward"]),
-        loss=sum(measured["loss"]) / sum(measured["tokens"]),
+        gold=_halves(measured["judge"]),
+        reward=_halves(measured["reward"]),
+        loss=_halves(measured["loss"], measured["tokens"]),
         print=artifact.fingerprint,
     )
+
+
+def _halves(values: list[float], counts: list[int] | None = None) -> tuple[float, float]:
+    """Return the means of every other value, from the first and from the second on; of sums, by their counts."""
+    counts = counts or [1] * len(values)
+    first, second = (sum(values[start::2]) / sum(counts[start::2]) for start in (0, 1))
+    return first, second
 
 
 def _model(work: Work, told: dict[str, Any]) -> Model:
@@ -106,13 +104,18 @@ def _model(work: Work, told: dict[str, Any]) -> Model:
         scores={suite: read(artifact.file(SCORES)) for suite, artifact in artifacts.items()},
         kl={ANCHOR_NAMES[name]: sum(values["k1"]) / len(values["k1"]) for name, values in final.items()},
         points=[_named(point) for point in measured["points"]],
-        seconds=trained.manifest["cpu_seconds"] if (trained := work.inputs.get(f"{told['key']}:align")) else None,
+        needs={part: _seconds(work, part) for part in told.get("needs", ())},
+        training=told.get("training", ""),
         recall=kept.get("recall"),
         perplexity=kept.get("perplexity"),
         prints={suite: artifact.fingerprint for suite, artifact in artifacts.items()}
         | {"kl": anchors.fingerprint}
         | ({"tax": tax.fingerprint} if tax else {}),
     )
+
+
+def _seconds(work: Work, part: str) -> float:
+    return float(work.inputs[f"cost_{part}"].manifest["cpu_seconds"])
 
 
 def _named(point: dict[str, Any]) -> Point:

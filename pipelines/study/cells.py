@@ -8,13 +8,18 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
 from pipelines import identity as published
 from pipelines import judges, landscape
 from pipelines.choices import StudyKind
-from pipelines.configuration import Config
+from pipelines.configuration import Config, ConfigurationError
 from pipelines.evaluation import Evaluation, Row
 from pipelines.experiment import Builder
 from pipelines.plan import Plan, Stage
+from pipelines.ranges import require
+from pipelines.schema import check_suites
 from pipelines.study.settings import SELECTION_REPLICATES, SFT, SOUP
 
 VALIDATION = "validation"
@@ -23,6 +28,8 @@ SHAPES = (StudyKind.line, StudyKind.plane)
 """Kinds that show soups before any RL: on the line through two SFT models, on the plane through three."""
 Chosen = Mapping[tuple[str, str], float]
 """The coefficient of each family and arm."""
+OF_AN_ARM = ("soup", "reference@policy", "align@policy")
+"""Groups that an arm may choose."""
 Compose = Callable[[Sequence[str]], Config]
 """Gives the configuration of a cell from overrides beside those of the command."""
 
@@ -38,15 +45,33 @@ class Study:
         self.chooses = self.settings.kind is StudyKind.comparison
         self.shape = self.settings.kind.value if self.settings.kind in SHAPES else ""
         self.suites = list(self.settings.suites or config.suite.names)
+        at = "study.suites" if self.settings.suites else "suite.names"
+        require(len(set(self.suites)) == len(self.suites), at, self.suites, "names a suite twice")
+        chosen_by = f"coefficients are chosen by the suite {VALIDATION}; report on others"
+        require(VALIDATION not in self.suites, at, self.suites, chosen_by)
         self._composed: dict[tuple[str, str], Config] = {}
         self._plain: dict[str, Config] = {}
         for family in self.settings.families:
-            self._plain[family] = compose([f"model={family}", *([f"landscape={self.shape}"] if self.shape else [])])
-            self._plain[family].suite.names = self.suites
+            shape = [f"landscape={self.shape}"] if self.shape else []
+            self._plain[family] = self._with_suites(compose([f"model={family}", *shape]))
             for arm, overrides in self.settings.arms.items():
-                composed = compose([f"model={family}", *overrides])
-                composed.suite.names = self.suites
-                self._composed[family, arm] = composed
+                at = f"study.arms.{arm}"
+                _check_arm(at, overrides)
+                try:
+                    composed = compose([f"model={family}", *overrides])
+                except (HydraException, OmegaConfBaseException) as error:
+                    raise ConfigurationError(f"{at}={list(overrides)}: {' '.join(str(error).split())}") from error
+                self._composed[family, arm] = self._with_suites(composed)
+
+    @property
+    def families(self) -> list[Config]:
+        """The configuration of each family, without any arm."""
+        return list(self._plain.values())
+
+    def _with_suites(self, config: Config) -> Config:
+        config.suite.names = list(self.suites)
+        check_suites(config)
+        return config
 
     def selection(self) -> dict[tuple[str, str], Stage]:
         """Plan the choice of coefficients; return the stage that chooses, for each family and arm.
@@ -93,8 +118,10 @@ class Study:
         def add(row: Row, stages: Mapping[str, Stage], about: dict[str, Any]) -> None:
             key = f"m{len(told)}"
             inputs.update({f"{key}:{role}": stage for role, stage in stages.items()})
-            if row.model.kind == "align":
-                inputs[f"{key}:align"] = row.model
+            if row.model.kind == "align" and self.chooses:
+                needs = {row.model.fingerprint: row.model} | self._needs(row.model)
+                inputs.update({f"cost_{identity[:16]}": stage for identity, stage in needs.items()})
+                about |= {"training": row.model.fingerprint[:16], "needs": [identity[:16] for identity in needs]}
             told.append({"key": key, "fingerprint": row.model.fingerprint, **about})
 
         for family in self.settings.families:
@@ -102,7 +129,6 @@ class Study:
                 about = {"family": family, "replicate": replicate}
                 # Without any arm's own soup: the soup that is shown, and to which KL is measured, is the same for all.
                 base = self._builder(self._plain[family], replicate)
-                inputs |= {f"cost:{family}:{replicate}:{name}": stage for name, stage in self._paid(base).items()}
                 shared = {SFT: (base.sft[0], "ingredient"), SOUP: (base.soup, "soup")}
                 for name, (model, role) in shared.items():
                     row = Row(_named(name, family, replicate), role, model)
@@ -112,7 +138,8 @@ class Study:
                     coefficients = [chosen[family, arm]] if self.chooses else self.settings.coefficients
                     for coefficient in map(float, coefficients):
                         row = self._row(builder, family, arm, replicate, coefficient)
-                        stages = self._measured(builder.evaluation(base.soup), row)
+                        # As for all arms, whatever an arm changes: the same anchors, the same unit of the reward.
+                        stages = self._measured(base.evaluation(), row)
                         add(row, stages, about | {"arm": arm, "coefficient": coefficient})
         return self._tables(told, inputs)
 
@@ -146,13 +173,14 @@ class Study:
                     told.append({"key": key, **about})
         return self._tables(told, inputs)
 
-    def _paid(self, base: Builder) -> dict[str, Stage]:
-        """Return the stages whose cost a comparison tells, beside the training of its arms."""
-        if not self.chooses:
-            return {}
-        paid = {SFT: base.sft[0], "SFT2": base.sft[1], SOUP: base.soup, "reward model": base.reward}
-        preferences = self.plan[base.reward.inputs["preferences"]]
-        return paid | {"preferences": preferences}
+    def _needs(self, stage: Stage) -> dict[str, Stage]:
+        """Return what a stage is made from, by fingerprint; without base and data, which all models share."""
+        found: dict[str, Stage] = {}
+        for identity in stage.inputs.values():
+            source = self.plan[identity]
+            if source.kind not in ("base", "data"):
+                found |= {identity: source} | self._needs(source)
+        return found
 
     def _measured(self, evaluation: Evaluation, row: Row) -> dict[str, Stage]:
         """Return what is measured of a model: everything, or what a front needs, which is less than half the work."""
@@ -169,6 +197,7 @@ class Study:
             "title": settings.title,
             "question": settings.question,
             "baseline": settings.baseline,
+            "asks": [list(pair) for pair in settings.asks],
             "arms": {arm: settings.roles.get(arm, "other") for arm in settings.arms},
             "families": list(settings.families),
             "suites": self.suites,
@@ -185,6 +214,15 @@ class Study:
             "regime": self.config.regime.name,
         }
         return self.plan.add("study", f"study {settings.name}", identity, inputs)
+
+
+def _check_arm(at: str, overrides: Sequence[str]) -> None:
+    """Raise ConfigurationError for an arm that would not be comparable with the others."""
+    for text in overrides:
+        key = text.lstrip("+~").split("=")[0]
+        own = key in OF_AN_ARM or key.startswith(("policy.", "soup."))
+        fix = f"an arm sets policy.* (but for the coefficient), soup, {', '.join(OF_AN_ARM[1:])}"
+        require(own and key != "policy.kl_coef", at, text, fix)
 
 
 def _named(name: str, family: str, replicate: int) -> str:

@@ -27,7 +27,18 @@ Selected = Mapping[tuple[str, str], Stage]
 
 NO_STUDY = (ALL, "none")
 """Options of the group that name no study."""
-SET_BY = {"model": "study.families", "replicate": "study.replicates", "policy.kl_coef": "study.coefficients"}
+SET_BY = {
+    "model": "study.families",
+    "replicate": "study.replicates",
+    "policy.kl_coef": "study.coefficients",
+    "policy.init": "study.arms",
+    "policy.reference": "study.arms",
+    "reference@policy": "study.arms",
+    "opponent": "study.arms",
+    "reference@opponent": "study.arms",
+    "align@opponent": "study.arms",
+    "controls": "study.arms",
+}
 """Keys that differ between the cells of a study, and what sets them there."""
 OF_THE_COMMAND = ("study", "worker", "plan", "why")
 """Keys that say what a command does, and are no part of a cell."""
@@ -44,9 +55,16 @@ def run(config: Config, store: Store, console: Console) -> None:
     overrides = [text for text in HydraConfig.get().overrides.task if text != f"study={ALL}"]
     composer = _of_hydra()
     names = [name for name in GlobalHydra.instance().config_loader().get_group_options("study") if name not in NO_STUDY]
+    failed = []
     for number, name in enumerate(names, start=1):
         console.print(f"\n[bold]study {number} of {len(names)}: {escape(name)}[/]")
-        _run(composer.compose([*overrides, f"study={name}"]), store, console)
+        try:
+            _run(composer.compose([*overrides, f"study={name}"]), store, console)
+        except (ConfigurationError, job.JobFailed) as error:
+            console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+            failed.append(name)
+    if failed:
+        raise job.JobFailed(f"no result of {len(failed)} of {len(names)} studies: {', '.join(failed)}")
 
 
 def _run(config: Config, store: Store, console: Console) -> None:
@@ -56,13 +74,14 @@ def _run(config: Config, store: Store, console: Console) -> None:
             f"study={config.study.name}: judge={config.judge.name.value} compares replies and scores none; studies "
             "need a judge that does: gold or reward_model"
         )
-    study = Study(config, _composer(), Digests(store.root / "digests.json"))
+    study = Study(config, _composer(config), Digests(store.root / "digests.json"))
     selected = study.selection()
     chosen = _chosen(config, selected, store)
     if config.plan or config.why is not None:
         _show_plan(config, study, selected, chosen, store, console)
         return
-    preflight.check(config)
+    for each in study.families:
+        preflight.check(each)
     group = f"study-{config.study.name}"
     computed = 0
     if chosen is None:
@@ -94,7 +113,7 @@ def _cost(plan: Plan, store: Store, computed: int, seconds: float) -> str:
     return text + f"now: {computed} computed, {shown_duration(seconds)}"
 
 
-def _composer() -> Compose:
+def _composer(config: Config) -> Compose:
     """Return what composes a cell: the command's own overrides, without what is about the study, and the cell's.
 
     Raises ConfigurationError for a key that the study sets itself.
@@ -103,8 +122,11 @@ def _composer() -> Compose:
     given = []
     for text in HydraConfig.get().overrides.task:
         key = text.lstrip("+~").split("=")[0]
-        if key in SET_BY:
-            raise ConfigurationError(f"{text}: a study sets this itself; use {SET_BY[key]}")
+        instead = SET_BY.get(key) or (SET_BY.get(key.split(".")[0]) if not key.startswith("model.") else None)
+        if instead:
+            raise ConfigurationError(f"{text}: a study sets this itself; use {instead}")
+        if key.startswith("model.") and not key.startswith("model.tiny.") and len(config.study.families) > 1:
+            raise ConfigurationError(f"{text}: would give all of study.families the same model; name one family")
         if key.split(".")[0] not in OF_THE_COMMAND:
             given.append(text)
 

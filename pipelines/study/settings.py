@@ -28,6 +28,7 @@ class StudySettings:
     arms: dict[str, list[str]] = MISSING
     roles: dict[str, str] = MISSING
     baseline: str = MISSING
+    asks: list[list[str]] = MISSING
     axis: str = MISSING
     places: dict[str, float] = MISSING
     coefficients: list[float] = MISSING
@@ -55,6 +56,17 @@ class StudySettings:
         there_are = f"there are {', '.join(self.arms)}"
         known = self.baseline in (*self.arms, SFT)
         require(known, f"{at}.baseline", self.baseline, f"is neither an arm nor {SFT}; {there_are}")
+        require(
+            self.kind is not StudyKind.frontier or self.baseline != SFT,
+            f"{at}.baseline",
+            self.baseline,
+            f"has no front, because nothing trains it; {there_are}",
+        )
+        require(len(self.asks) > 0, f"{at}.asks", [], "name at least one pair of arms: [[SALSA, PPO]]")
+        for pair in self.asks:
+            fix = f"a question is two different arms (or {SFT}, {SOUP}), of which the first is asked about; {there_are}"
+            right = len(pair) == 2 and pair[0] != pair[1] and set(pair) <= {*self.arms, SFT, SOUP}
+            require(right, f"{at}.asks", pair, fix)
         for key in ("roles", "places"):
             unknown = sorted(set(getattr(self, key)) - set(self.arms))
             require(not unknown, f"{at}.{key}", unknown, f"are no arms; {there_are}")

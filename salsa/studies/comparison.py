@@ -23,7 +23,7 @@ def comparison(evidence: Evidence, settings: Settings) -> dict[str, Any]:
     """Return tables, figures and verdicts of `study.json`."""
     trained = [arm for arm in evidence.arms if arm not in (SFT, SOUP)]
     rivals = [arm for arm in trained if arm != settings.baseline]
-    verdicts, tests = _verdicts(evidence, rivals, settings)
+    verdicts, tests = _verdicts(evidence, settings)
     return {
         "verdicts": [asdict(each) for each in verdicts],
         "headline": 0,
@@ -60,47 +60,56 @@ def _estimate(
 
 @dataclass(frozen=True)
 class _Asked:
-    """One comparison with the baseline; `main` ones are named in advance: the first rival, over all suites."""
+    """One question that was named beforehand; those of one `kind` are corrected for together."""
 
     family: str
-    arm: str
+    first: str
+    second: str
     suites: Sequence[str]
-    main: bool
+    kind: str
 
 
-def _asked(evidence: Evidence, rivals: Sequence[str]) -> list[_Asked]:
-    """Return what is tested: every rival over all suites, the first one on each suite, too."""
-    singles = [[suite] for suite in evidence.suites] if len(evidence.suites) > 1 else []
+KINDS = {"main": "the main question", "others": "the other questions", "suites": "the main question on each suite"}
+
+
+def _asked(evidence: Evidence, settings: Settings) -> list[_Asked]:
+    """Return the questions: every pair over all suites, the first pair on each suite, too."""
     found = [
-        _Asked(family, arm, suites, arm == rivals[0] and suites is evidence.suites)
+        _Asked(family, first, second, evidence.suites, "others" if index else "main")
         for family in evidence.families
-        for arm in rivals
-        for suites in (evidence.suites, *(singles if arm == rivals[0] else ()))
+        for index, (first, second) in enumerate(settings.asks)
     ]
-    return sorted(found, key=lambda each: not each.main)
+    if len(evidence.suites) > 1:
+        first, second = settings.asks[0]
+        found += [
+            _Asked(family, first, second, [suite], "suites")
+            for family in evidence.families
+            for suite in evidence.suites
+        ]
+    return sorted(found, key=lambda each: list(KINDS).index(each.kind))
 
 
-def _verdicts(evidence: Evidence, rivals: Sequence[str], settings: Settings) -> tuple[list[Verdict], dict[bool, int]]:
-    """Return a sentence for each comparison, the main ones first, and how many are corrected for together."""
-    asked = _asked(evidence, rivals)
-    p_values: dict[bool, list[float]] = {}
+def _verdicts(evidence: Evidence, settings: Settings) -> tuple[list[Verdict], dict[str, int]]:
+    """Return a sentence for each question, the main ones first, and how many of each kind there are."""
+    asked = _asked(evidence, settings)
+    p_values: dict[str, list[float]] = {}
     if len(evidence.replicates) > 1:
-        for main in (True, False):
-            tests = [_margins(evidence, each, settings) for each in asked if each.main is main]
-            p_values[main] = corrected(tests, settings.rng()) if tests else []
+        for kind in KINDS:
+            tests = [_margins(evidence, each) for each in asked if each.kind == kind]
+            p_values[kind] = corrected(tests, settings.rng()) if tests else []
     found = []
     for each in asked:
-        p = p_values[each.main].pop(0) if p_values else None
-        rate = _rate(evidence, each.family, each.arm, settings.baseline, each.suites, settings)
+        p = p_values[each.kind].pop(0) if p_values else None
+        rate = _rate(evidence, each.family, each.first, each.second, each.suites, settings)
         place = "the mean of the suites" if len(each.suites) > 1 else each.suites[0]
         where = f"{place} ({each.family})" if len(evidence.families) > 1 else place
-        found.append(verdict(each.arm, settings.baseline, where, rate, len(evidence.replicates), settings.level, p))
-    return found, {main: sum(each.main is main for each in asked) for main in (True, False)}
+        found.append(verdict(each.first, each.second, where, rate, len(evidence.replicates), settings.level, p))
+    return found, {kind: sum(each.kind == kind for each in asked) for kind in KINDS}
 
 
-def _margins(evidence: Evidence, asked: _Asked, settings: Settings) -> Numbers:
+def _margins(evidence: Evidence, asked: _Asked) -> Numbers:
     """Return [replicates]: win rate less one half, the mean of the suites."""
-    tables = [evidence.won(asked.family, asked.arm, settings.baseline, suite) for suite in asked.suites]
+    tables = [evidence.won(asked.family, asked.first, asked.second, suite) for suite in asked.suites]
     return np.mean([np.nanmean(table, axis=1) for table in tables], axis=0) - 0.5
 
 
@@ -238,17 +247,26 @@ def _title(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _notes(evidence: Evidence, tests: Mapping[bool, int], settings: Settings) -> list[str]:
+def _notes(evidence: Evidence, tests: Mapping[str, int], settings: Settings) -> list[str]:
     count = len(evidence.replicates)
     notes = [
-        f"{count} replicates: everything from fine-tuning upwards (SFT models, preferences, reward model, policies) is "
-        "drawn anew in each. World and base model are the same in all, so the intervals are conditional on them.",
-        "p values come from a sign-flip test over replicates and hold, as t intervals do, for these questions. The "
-        f"main comparison was named beforehand: Holm's correction is over its {tests[True]} (one a family), and "
-        f"for all others together over {tests[False]}.",
+        "A replicate is everything from fine-tuning upwards, drawn anew: SFT models, policies, and preferences and "
+        "reward model where they are made here. World, base model and the chosen coefficients are the same in all, so "
+        "the intervals are conditional on them.",
     ]
-    if tests[False] and not can_decide(count, tests[False], settings.level):
-        notes.append(f"With {count} replicates no p value of the others can be small enough to decide one of them.")
+    if count == 1:
+        return [*notes, "One replicate is an illustration: nothing is tested."]
+    notes.append(
+        "Questions were named before the results. p values come from a sign-flip test over replicates and hold, as t "
+        "intervals do, for these questions of the suites; Holm's correction is over "
+        + ", ".join(f"{tests[kind]} of {says}" for kind, says in KINDS.items() if tests[kind])
+        + "."
+    )
+    hopeless = [
+        says for kind, says in KINDS.items() if tests[kind] and not can_decide(count, tests[kind], settings.level)
+    ]
+    if hopeless:
+        notes.append(f"With {count} replicates no p value can be small enough to decide {' or '.join(hopeless)}.")
     return notes
 
 

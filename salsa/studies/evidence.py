@@ -29,9 +29,9 @@ class Model:
     """One model of a study; `coefficient` is None where no RL made it.
 
     `scores` are its replies by suite, `kl` its mean KL (k1, nats a reply) by anchor, `points` what was measured along
-    its training, `recall` and `perplexity` what it has kept of its pre-training (None where not measured), `seconds`
-    the CPU time of its training by RL, `prints` the fingerprints of the artifacts that these come from: by suite, "kl"
-    and "tax".
+    its training, `recall` and `perplexity` what it has kept of its pre-training (None where not measured), `needs`
+    the CPU seconds of all that its training needs, by the fingerprint of the artifact, of which `training` is its own,
+    and `prints` the fingerprints of the artifacts that the measurements come from: by suite, "kl" and "tax".
     """
 
     family: str
@@ -44,20 +44,14 @@ class Model:
     points: Sequence[Point] = ()
     recall: float | None = None
     perplexity: float | None = None
-    seconds: float | None = None
-
-
-Costs = Mapping[str, Mapping[str, Sequence[float]]]
-"""CPU seconds of what comes before RL, by family and name: one of each replicate."""
+    needs: Mapping[str, float] = field(default_factory=dict)
+    training: str = ""
 
 
 class Evidence:
     """The models of a study by family, arm and replicate; raises ValueError for a gap or a model twice."""
 
-    def __init__(
-        self, models: Sequence[Model], suites: Sequence[str], tie_margin: float, costs: Costs | None = None
-    ) -> None:
-        self.costs: Costs = costs or {}
+    def __init__(self, models: Sequence[Model], suites: Sequence[str], tie_margin: float) -> None:
         self.suites = list(suites)
         self.tie_margin = tie_margin
         self.families = list(dict.fromkeys(model.family for model in models))

@@ -55,7 +55,7 @@ def _family(models: Sequence[Model], settings: Settings, at: str) -> dict[str, l
         sentence = f"The arms have no KL to {ANCHOR} in common{at}: a wider grid of coefficients is needed"
         return {"verdicts": [asdict(Verdict(sentence, None))], "tables": [], "figures": figures}
     return {
-        "verdicts": [asdict(_verdict(arm, fronts, span, settings, at)) for arm in arms if arm != settings.baseline],
+        "verdicts": [asdict(_verdict(pair, fronts, span, settings, at)) for pair in settings.asks],
         "tables": [_table(models, fronts, span, settings, at)],
         "figures": [_curves(fronts, span, settings, at), *figures],
     }
@@ -73,20 +73,21 @@ def _fronts(models: Sequence[Model], arm: str) -> list[Front]:
 
 
 def _verdict(
-    arm: str, fronts: dict[str, list[Front]], span: tuple[float, float], settings: Settings, at: str
+    pair: tuple[str, str], fronts: dict[str, list[Front]], span: tuple[float, float], settings: Settings, at: str
 ) -> Verdict:
-    """Return the sentence on the mean height of two fronts over the KL that all arms share."""
+    """Return the sentence on the mean height of two fronts over the KL that both reach."""
+    first, second = pair
+    span = common_span([*fronts[first], *fronts[second]]) or span  # of these two alone, which is wider
     width = float(np.sqrt(span[1]) - np.sqrt(span[0]))
-    difference = area_difference(fronts[arm], fronts[settings.baseline], span, settings.level)
-    mean = _over(difference, width)
+    mean = _over(area_difference(fronts[first], fronts[second], span, settings.level), width)
     where = f"at matched KL to {ANCHOR} ({span[0]:.2g} to {span[1]:.2g} nats){at}"
     bounds = "no interval" if mean.low is None or mean.high is None else f"[{mean.low:+.2f}, {mean.high:+.2f}]"
-    figures = f"{mean.value:+.2f} {bounds} points of gold, {mean.n} replicates"
+    figures = f"{mean.value:+.2f} {bounds} points of gold, {mean.n} replicates, not corrected"
     if mean.low is not None and mean.low > 0:
-        return Verdict(f"{arm} is above {settings.baseline} {where}: {figures}", "first")
+        return Verdict(f"{first} is above {second} {where}: {figures}", "first")
     if mean.high is not None and mean.high < 0:
-        return Verdict(f"{settings.baseline} is above {arm} {where}: {figures}", "second")
-    return Verdict(f"The data do not decide between {arm} and {settings.baseline} {where}: {figures}", None)
+        return Verdict(f"{second} is above {first} {where}: {figures}", "second")
+    return Verdict(f"The data do not decide between {first} and {second} {where}: {figures}", None)
 
 
 def _over(estimate: Estimate, width: float) -> Estimate:

@@ -15,14 +15,17 @@ from salsa.studies.settings import Settings
 
 @dataclass(frozen=True)
 class Soup:
-    """A weighted sum of a replicate's SFT models: means over fixed prompts, and held-out SFT loss in nats a token."""
+    """A weighted sum of a replicate's SFT models, measured on fixed prompts and held-out documents, each in two halves.
+
+    `gold` and `reward` are means over prompts, `loss` is the held-out SFT loss in nats a token.
+    """
 
     family: str
     replicate: int
     weights: tuple[float, ...]
-    gold: float
-    reward: float
-    loss: float
+    gold: tuple[float, float]
+    reward: tuple[float, float]
+    loss: tuple[float, float]
     print: str
 
 
@@ -50,8 +53,13 @@ def landscape(soups: Sequence[Soup], settings: Settings) -> dict[str, Any]:
 
 def _values(soups: Sequence[Soup], weights: tuple[float, ...], name: str) -> NDArray[np.float64]:
     """Return [replicates] of a quantity at one point."""
-    own = {soup.replicate: float(getattr(soup, name)) for soup in soups if soup.weights == weights}
-    return np.array([own[replicate] for replicate in sorted(own)])
+    return _halves(soups, weights, name).mean(axis=1)
+
+
+def _halves(soups: Sequence[Soup], weights: tuple[float, ...], name: str) -> NDArray[np.float64]:
+    """Return [replicates, 2] of a quantity at one point, on each half of the prompts or documents."""
+    own = {soup.replicate: getattr(soup, name) for soup in soups if soup.weights == weights}
+    return np.array([own[replicate] for replicate in sorted(own)], dtype=np.float64)
 
 
 def _ends(count: int) -> list[tuple[float, ...]]:
@@ -65,11 +73,16 @@ def _centre(soups: Sequence[Soup]) -> tuple[float, ...]:
 
 
 def _verdict(soups: Sequence[Soup], name: str, settings: Settings, at: str) -> Verdict:
-    """Return whether the uniform soup is better than the best of its models, in each replicate the best one there."""
+    """Return whether the uniform soup is better than the best of its models, in each replicate the best one there.
+
+    Which model is the best is read from one half of the prompts, and compared on the other half, both ways: the best of
+    several noisy numbers would be too good for a comparison with them.
+    """
     title, _, unit, digits, more = QUANTITIES[name]
-    ends = np.stack([_values(soups, weights, name) for weights in _ends(len(soups[0].weights))])
-    best = ends.max(axis=0) if more else ends.min(axis=0)
-    difference = t_interval(_values(soups, _centre(soups), name) - best, settings.level)
+    ends = np.stack([_halves(soups, weights, name) for weights in _ends(len(soups[0].weights))])
+    best = ends.argmax(axis=0) if more else ends.argmin(axis=0)
+    chosen = np.take_along_axis(ends, best[None, :, ::-1], axis=0)[0]
+    difference = t_interval((_halves(soups, _centre(soups), name) - chosen).mean(axis=1), settings.level)
     better = "above" if more else "below"
     bounds = "no interval"
     if difference.low is not None and difference.high is not None:
@@ -147,6 +160,6 @@ def _notes(soups: Sequence[Soup]) -> list[str]:
     return [
         f"{count} replicates: SFT models, preferences and reward model are drawn anew in each. World and base model "
         "are the same in all, so the intervals are conditional on them.",
-        "The best model of a replicate is the best of its own SFT models, chosen by the very numbers that the soup is "
-        "compared with: if anything, the difference is too small.",
+        "The best model of a replicate is chosen among its own SFT models on one half of the prompts (documents, for "
+        "the loss) and compared with the soup on the other half, both ways.",
     ]

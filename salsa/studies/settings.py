@@ -1,6 +1,6 @@
 """What a study is computed with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,10 +13,12 @@ SFT, SOUP = "SFT1", "soup"
 class Settings:
     """What a comparison is computed with; `roles` colour the arms, `seed` is that of the resampling.
 
+    `asks` are pairs of arms that are tested, named before the results; the first pair is the main one.
     `places` are the arms' places on an axis called `axis`, where they have one, such as weights or numbers of models.
     """
 
     baseline: str
+    asks: Sequence[tuple[str, str]]
     roles: Mapping[str, str]
     rounds: int
     level: float

@@ -62,6 +62,15 @@ def test_a_study_ends_in_tables_and_a_computed_sentence(tmp_path: Path) -> None:
     ("override", "says"),
     [
         ("policy.kl_coef=.3", "policy.kl_coef=.3: a study sets this itself; use study.coefficients"),
+        ("reference@policy=sft", "reference@policy=sft: a study sets this itself; use study.arms"),
+        ("~controls.other", "~controls.other: a study sets this itself; use study.arms"),
+        ("study.suites=[singel]", "suite.names: no suite 'singel'"),
+        ("study.suites=[validation]", "coefficients are chosen by the suite validation; report on others"),
+        (
+            "+study.arms.mine=['model=gemma']",
+            "study.arms.mine=model=gemma: an arm sets policy.* (but for the coefficient)",
+        ),
+        ("+study.arms.mine=['policy.none=1']", "study.arms.mine=['policy.none=1']: Could not override 'policy.none'"),
         ("model=gemma", "model=gemma: a study sets this itself; use study.families"),
         ("-m study=out_of_distribution,none", "give all jobs a study, or none"),
         ("-m worker=0,1 plan=true", "plan and why show one study at a time: leave out -m"),

@@ -106,6 +106,10 @@ def test_a_study_is_plain_values() -> None:
     ("override", "says"),
     [
         ("study.baseline=nobody", "study.baseline=nobody: is neither an arm nor SFT1; there are PPO, SALSA"),
+        ("study.asks=[]", "study.asks=[]: name at least one pair of arms"),
+        ("study.asks=[[SALSA,SALSA]]", "study.asks=['SALSA', 'SALSA']: a question is two different arms"),
+        ("study.asks=[[SALSA,nobody]]", "study.asks=['SALSA', 'nobody']: a question is two different arms"),
+        ("study=frontier study.baseline=SFT1", "study.baseline=SFT1: has no front, because nothing trains it"),
         ("study.families=[]", "study.families=[]: name at least one"),
         ("study.coefficients=[.1,.1]", "study.coefficients=[0.1, 0.1]: names one twice"),
         ("study.coefficients=[-1]", "study.coefficients=-1.0: must not be negative"),
@@ -115,7 +119,7 @@ def test_a_study_is_plain_values() -> None:
 )
 def test_values_that_cannot_work_are_named(override: str, says: str) -> None:
     with pytest.raises(ConfigurationError) as error:
-        config("study=table_1", override)
+        config(*({"study": "study=table_1"} | {text.split("=")[0]: text for text in override.split()}).values())
     assert says in str(error.value)
 
 

@@ -14,7 +14,8 @@ from salsa.studies.evidence import Evidence, Model, Point
 
 SUITES = ("single", "hard")
 QUESTIONS, REPLICATES = 12, 8
-SETTINGS = Settings("PPO", {"PPO": "ppo", "SALSA": "salsa"}, 200, 0.95, 0)
+ASKS = [("SALSA", "PPO"), ("SALSA", "soup")]
+SETTINGS = Settings("PPO", ASKS, {"PPO": "ppo", "SALSA": "salsa"}, 200, 0.95, 0)
 
 
 def replies(suite: str, gold: np.ndarray[Any, Any]) -> list[ScoredReply]:
@@ -61,7 +62,7 @@ def test_an_arm_that_is_better_by_more_than_the_margin_wins_every_question() -> 
 def test_within_the_margin_all_are_ties_and_nothing_is_decided() -> None:
     found = comparison(evidence({"SALSA": 0.7}), SETTINGS)
     assert table(found, "main")["SALSA"]["mean"]["value"] == 0.5
-    assert [each["decided"] for each in found["verdicts"]] == [None] * 3
+    assert [each["decided"] for each in found["verdicts"]] == [None] * 4
     assert "do not decide between SALSA and PPO" in found["verdicts"][0]["sentence"]
 
 
@@ -108,13 +109,13 @@ def test_families_have_groups_figures_and_sentences_of_their_own() -> None:
     found = comparison(evidence({"SALSA": 1.0}, families=("llama2", "gemma")), SETTINGS)
     (figure,) = found["figures"]
     assert [(each["label"], each["panel"]) for each in figure["series"]] == [("SALSA", "llama2"), ("SALSA", "gemma")]
-    assert len(found["verdicts"]) == 2 * 3
+    assert len(found["verdicts"]) == 2 * (2 + 2)
     assert "on the mean of the suites (gemma)" in found["verdicts"][1]["sentence"], "main comparisons come first"
     assert {row["group"] for row in found["tables"][0]["rows"]} == {"llama2", "gemma"}
 
 
 def test_arms_with_places_make_a_line() -> None:
-    settings = Settings("PPO", {}, 200, 0.95, 0, axis="alpha", places={"SALSA": 0.5, "PPO": 0.0})
+    settings = Settings("PPO", ASKS, {}, 200, 0.95, 0, axis="alpha", places={"SALSA": 0.5, "PPO": 0.0})
     found = comparison(evidence({"SALSA": 1.0}), settings)
     line = found["figures"][0]
     assert (line["kind"], line["x"]["label"]) == ("lines", "alpha")
@@ -142,24 +143,29 @@ def test_curves_are_means_over_replicates_at_the_steps_that_all_have() -> None:
     assert {each["panel"] for each in kl["series"]} == {"to SFT1"}
 
 
-def test_costs_are_told_with_what_is_there_for_the_soup_alone() -> None:
+def test_costs_are_told_with_what_the_baseline_does_not_need() -> None:
     given = evidence({})
+    ppo = {"sft_1": 1.0, "reward": 7.0, "align": 10.0}
+    needs = {"PPO": ppo, "SALSA": ppo | {"sft_2": 2.0, "soup": 0.5}}
     timed = [
-        replace(model, seconds=10.0) if model.coefficient else model
+        replace(model, needs=needs[arm], training="align") if arm in needs else model
         for arm in given.arms
         for model in given.models("llama2", arm)
     ]
-    before = {"SFT1": 1.0, "SFT2": 2.0, "soup": 0.5, "preferences": 3.0, "reward model": 4.0}
-    costs = {"llama2": {name: [seconds] * REPLICATES for name, seconds in before.items()}}
-    cells = table(comparison(Evidence(timed, SUITES, 0.75, costs), SETTINGS), "cost")
-    assert {key: cell["value"] for key, cell in cells["PPO"].items()} == {"before": 8.0, "rl": 10.0, "all": 18.0}
-    assert {key: cell["value"] for key, cell in cells["SALSA"].items()} == {
-        "before": 8.0,
-        "soup": 2.5,
-        "rl": 10.0,
-        "all": 20.5,
-    }
+    cells = table(comparison(Evidence(timed, SUITES, 0.75), SETTINGS), "cost")
+    told = {arm: {key: cell["value"] for key, cell in own.items()} for arm, own in cells.items()}
+    assert told["PPO"] == {"shared": 8.0, "extra": 0.0, "rl": 10.0, "all": 18.0}
+    assert told["SALSA"] == {"shared": 8.0, "extra": 2.5, "rl": 10.0, "all": 20.5}
     assert "cost" not in {each["name"] for each in comparison(given, SETTINGS)["tables"]}
+
+
+def test_questions_are_those_that_were_named_whatever_the_baseline() -> None:
+    found = comparison(evidence({"SALSA": 1.0, "soup": 2.0}), SETTINGS)
+    sentences = [each["sentence"] for each in found["verdicts"]]
+    assert sentences[0].startswith("SALSA beats PPO on the mean")
+    assert sentences[1].startswith("soup beats SALSA on the mean")
+    assert [each.split(" on ")[1].split(":")[0] for each in sentences[2:]] == ["single", "hard"]
+    assert "1 of the main question, 1 of the other questions, 2 of the main question on each suite" in found["notes"][1]
 
 
 def test_a_gap_in_the_evidence_is_named() -> None:

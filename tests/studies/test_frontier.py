@@ -10,7 +10,7 @@ from salsa.studies.evidence import Model, Point
 from salsa.studies.frontier import frontier
 from salsa.studies.settings import Settings
 
-SETTINGS = Settings("PPO", {"PPO": "ppo", "SALSA": "salsa"}, 200, 0.95, 0)
+SETTINGS = Settings("PPO", [("SALSA", "PPO")], {"PPO": "ppo", "SALSA": "salsa"}, 200, 0.95, 0)
 COEFFICIENTS = (0.1, 0.4)
 
 

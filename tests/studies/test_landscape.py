@@ -1,25 +1,27 @@
 """Soups before any RL, where the answer is known."""
 
+from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from salsa.soup.landscape import line_grid, plane_grid
 from salsa.studies.landscape import Soup, landscape
 from salsa.studies.settings import Settings
 
-SETTINGS = Settings("", {}, 200, 0.95, 0)
+SETTINGS = Settings("", [], {}, 200, 0.95, 0)
 Weights = tuple[float, ...]
 
 
 def soups(gold: Callable[[Weights, int], float], grid: list[Weights]) -> list[Soup]:
-    return [
-        Soup(
-            "llama2", replicate, weights, gold(weights, replicate), 0.0, 1.0 - gold(weights, replicate), f"{replicate}"
-        )
-        for replicate in range(4)
-        for weights in grid
-    ]
+    found = []
+    for replicate in range(4):
+        for weights in grid:
+            value = gold(weights, replicate)
+            halves = (value, value)
+            found.append(Soup("llama2", replicate, weights, halves, (0.0, 0.0), (1.0 - value, 1.0 - value), ""))
+    return found
 
 
 def bump(weights: Weights, replicate: int) -> float:
@@ -67,3 +69,18 @@ def test_the_plane_is_told_by_its_inside_edges_and_outside() -> None:
     assert points["outside the triangle"] < points["on its edges"] < points["barycentre"]
     labels = [row["label"] for row in found["tables"][0]["rows"]]
     assert labels == ["SFT1", "SFT2", "SFT3", "SFT1 + SFT2", "SFT1 + SFT3", "SFT2 + SFT3", "soup of all"]
+
+
+def test_models_that_are_all_alike_but_for_noise_are_not_said_to_be_better() -> None:
+    """The best of several noisy numbers is too good for a comparison with it; chosen on other prompts it is not."""
+    rng = np.random.default_rng(0)
+    decided = Counter[str | None]()
+    for _ in range(200):
+        noisy = [
+            Soup("llama2", replicate, weights, *(tuple(rng.normal(size=2)) for _ in range(3)), print="")
+            for replicate in range(8)
+            for weights in plane_grid(3)
+        ]
+        decided.update(verdict["decided"] for verdict in landscape(noisy, SETTINGS)["verdicts"])
+    assert decided["second"] < 0.06 * decided.total()
+    assert decided["first"] < 0.06 * decided.total()

@@ -63,7 +63,7 @@ def by_studies() -> set[str]:
     given = test_comparison.evidence({})
     points = [Point(step, 1.0, 0.0, 1.0, 0.0, {"SFT1": 2.0}) for step in (0, 8)]
     models = [replace(model, points=points) for arm in given.arms for model in given.models("llama2", arm)]
-    along = Settings("PPO", {}, 200, 0.95, 0, axis="alpha", places={"SALSA": 0.5, "PPO": 0.0})
+    along = Settings("PPO", [("SALSA", "PPO")], {}, 200, 0.95, 0, axis="alpha", places={"SALSA": 0.5, "PPO": 0.0})
     front = frontier(test_frontier.models(lambda arm, distance, replicate: distance), test_frontier.SETTINGS)
     traced = Evidence(models, given.suites, given.tie_margin)
     found = [comparison(traced, test_comparison.SETTINGS), comparison(given, along), front]

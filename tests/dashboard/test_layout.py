@@ -1,12 +1,7 @@
 """The layout: every key that a panel names is one that the project logs."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 from pipelines.judgments import COUNTS
 from pipelines.stages.report import _metrics
@@ -16,7 +11,6 @@ from salsa.dashboard.layout import LAYOUT, STEP
 from salsa.dashboard.panels import Cloud, Family, Images, Lines, Table, every_panel, keys, specification
 from salsa.report.sweep import folder as sweeps
 from tests.dashboard import logged
-from tests.end_to_end.test_zoo import ROOT, SMALL
 from tests.pipelines.offline_runs import read_runs
 from tests.report.sweep import factory
 
@@ -42,19 +36,14 @@ def of_sweep(folder: Path) -> set[str]:
     return logged.by_runs(read_runs(folder))
 
 
-@pytest.mark.slow
-def test_every_key_of_every_panel_is_logged_by_a_real_run(tmp_path: Path) -> None:
-    """What an ordinary experiment has none of (sweep, study, landscape, a judge that reads) comes from its code."""
-    outputs = tmp_path / "outputs"
-    command = [sys.executable, "run.py", *SMALL, "suite.names=[single]", "compute.workers=1", "logger=wandb"]
-    environment = os.environ | {"WANDB_MODE": "offline"}
-    done = subprocess.run(
-        [*command, f"outputs.dir={outputs}"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def check_keys(outputs: Path, folder: Path) -> None:
+    """Check that every key of every panel is logged by the experiment in `outputs`, whose runs are offline.
+
+    What an ordinary experiment has none of (sweep, study, landscape, a judge that reads) comes from its code.
+    """
     runs = read_runs(outputs)
-    found = logged.by_runs(runs) | set(win_rates(outputs)) | logged.by_selection(tmp_path / "select")
-    elsewhere = of_sweep(tmp_path / "swept") | logged.by_studies() | logged.by_landscapes()
+    found = logged.by_runs(runs) | set(win_rates(outputs)) | logged.by_selection(folder / "select")
+    elsewhere = of_sweep(folder / "swept") | logged.by_studies() | logged.by_landscapes()
     named = {key for panel in every_panel(LAYOUT) for key in keys(panel)} | set(LAYOUT.columns)
     assert named - found - elsewhere == set()
     families = [panel.prefix for panel in every_panel(LAYOUT) if isinstance(panel, Family)]

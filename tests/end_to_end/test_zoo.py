@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.dashboard.test_layout import check_keys
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "base.steps=20",
@@ -56,6 +58,10 @@ def experiments(outputs: Path) -> list[dict[str, Any]]:
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     outputs = tmp_path_factory.mktemp("outputs")
     return outputs, command(f"outputs.dir={outputs}", "logger=wandb").stdout
+
+
+def test_every_key_of_the_dashboard_is_logged_by_a_real_run(first: tuple[Path, str], tmp_path: Path) -> None:
+    check_keys(first[0], tmp_path)
 
 
 def test_one_command_ends_in_a_table_and_leaves_it_on_disk(first: tuple[Path, str]) -> None:
@@ -205,5 +211,5 @@ def test_a_failed_job_of_a_sweep_is_missing_in_its_table(first: tuple[Path, str]
 def test_a_failing_stage_is_named_and_the_command_fails(tmp_path: Path) -> None:
     done = command(f"outputs.dir={tmp_path}", "logger=none", "sft.optimiser.learning_rate=1e30", check=False)
     assert done.returncode == 1
-    assert re.search("failed: sft_[12]: .*stages are blocked by it", done.stdout)
+    assert re.search("failed: sft_[12].*: .*stages are blocked by it", done.stdout)
     assert "Traceback" not in done.stdout

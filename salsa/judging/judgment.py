@@ -106,35 +106,17 @@ def judge(
     by_key = {request.key: request for request in requests}
     left = waiting(requests, log.verdicts, ask_again)
     asked = distinct(left, log.verdicts, ask_again)
-    alike: dict[str, list[Request]] = {}
-    for request in left:
-        alike.setdefault(request.content, []).append(request)
     begun, calls, spent = time.monotonic(), log.calls, log.spent
-
-    def keep(found: Verdict) -> None:
-        log.append(found)
-        watch(found)
-
-    def answered(answer: Answer) -> None:
-        found = as_verdict(answer)
-        keep(found)
-        for request in alike.pop(answer.request.content):
-            if request is not answer.request:
-                keep(shared(found, request))
-
-    said = _by_content(log.verdicts, ask_again)
-    for content in alike.keys() & said.keys():
-        for request in alike.pop(content):
-            keep(shared(said[content], request))
-
+    keeper = _Keeper(left, log, watch)
+    keeper.share(_by_content(log.verdicts, ask_again))
     guessed, stopped, gone = 0, "", False
     if isinstance(judge, Endpoint):
         limit = Budget(spending.prices, judge.longest, spending.max_calls, spending.max_cost, calls=calls, spent=spent)
-        schedule = run_async(_ask(judge, asked, limits, limit, answered, troubled))
+        schedule = run_async(_ask(judge, asked, limits, limit, keeper.answered, troubled))
         stopped, gone = schedule.stopped, schedule.gone
         calls, spent, guessed = limit.calls - calls, limit.spent - spent, limit.guessed
     else:
-        functions.ask(judge, asked, limits.concurrency, answered)
+        functions.ask(judge, asked, limits.concurrency, keeper.answered)
         calls, spent = len(asked), 0.0
     return Outcome(
         requests=len(by_key),
@@ -148,6 +130,34 @@ def judge(
         seconds=time.monotonic() - begun,
         gone=gone,
     )
+
+
+class _Keeper:
+    """Writes verdicts into the log, each also for the requests that ask the same of other models."""
+
+    def __init__(self, requests: Sequence[Request], log: VerdictLog, watch: Watch) -> None:
+        self._log, self._watch = log, watch
+        self._alike: dict[str, list[Request]] = {}
+        for request in requests:
+            self._alike.setdefault(request.content, []).append(request)
+
+    def share(self, said: Mapping[str, Verdict]) -> None:
+        """Keep what was said before of the same contents."""
+        for content in self._alike.keys() & said.keys():
+            for request in self._alike.pop(content):
+                self._keep(shared(said[content], request))
+
+    def answered(self, answer: Answer) -> None:
+        """Keep an answer that came just now."""
+        found = as_verdict(answer)
+        self._keep(found)
+        for request in self._alike.pop(answer.request.content):
+            if request is not answer.request:
+                self._keep(shared(found, request))
+
+    def _keep(self, found: Verdict) -> None:
+        self._log.append(found)
+        self._watch(found)
 
 
 def _by_content(known: Mapping[str, Verdict], ask_again: bool) -> dict[str, Verdict]:

@@ -9,9 +9,6 @@ from pipelines import judges
 from pipelines.plan import Plan, Stage
 from salsa.store.artifact import Store
 
-BYTES_A_TOKEN = 4
-USUAL_OUT = 300
-"""Tokens of a verdict with its explanation; this and the former as in `salsa.judging.cost`."""
 QUESTION_TOKENS = 100
 """Of a question whose text is not at hand."""
 PROMPT_TOKENS = 400
@@ -95,6 +92,9 @@ def _expense(judge: str, stages: Sequence[Stage], store: Store) -> Expense:
 
 def _tokens(stage: Stage) -> Tokens:
     """Return what one comparison asks; a later turn is read with the ones before it."""
+    # Imported here: planning takes longer with it, and most plans have no judge that is paid.
+    from salsa.judging.cost import BYTES_A_TOKEN, EXPECTED_OUT
+
     expected: Mapping[str, Any] = stage.execution["expected"]
     turns = expected["turns"] or expected["questions"]
     replies = 1 if stage.config["kind"] == "single" else 2
@@ -109,7 +109,7 @@ def _tokens(stage: Stage) -> Tokens:
     return Tokens(
         calls,
         math.ceil(replies * depth * shown) + PROMPT_TOKENS * calls,
-        calls * (USUAL_OUT if longest is None else min(USUAL_OUT, longest)),
+        calls * (EXPECTED_OUT if longest is None else min(EXPECTED_OUT, longest)),
         None if longest is None else calls * longest,
     )
 

@@ -200,11 +200,13 @@ class Study:
             "asks": [list(pair) for pair in settings.asks],
             "arms": {arm: settings.roles.get(arm, "other") for arm in settings.arms},
             "families": list(settings.families),
-            "suites": self.suites,
+            "suites": self.suites if self.chooses else [],
             "axis": settings.axis,
             "places": {arm: float(place) for arm, place in settings.places.items()},
             "models": told,
-            "selection_prompts": settings.selection_prompts if len(settings.coefficients) > 1 else None,
+            "selection_prompts": settings.selection_prompts
+            if self.chooses and len(settings.coefficients) > 1
+            else None,
             "judge": judges.shown(judge),
             "tie_margin": float(judge.tie_margin),
             "rounds": judge.rounds,

@@ -1,6 +1,6 @@
 """The schema of `study=` and of `regime=`. Imports no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
@@ -17,24 +17,24 @@ SFT, SOUP = "SFT1", "soup"
 
 @dataclass
 class StudySettings:
-    """What a study compares, and how often."""
+    """What a study compares, and how often; a kind of study that does not read a key leaves it out."""
 
     name: str = MISSING
-    kind: StudyKind = MISSING
-    title: str = MISSING
-    question: str = MISSING
-    families: list[str] = MISSING
-    suites: list[str] = MISSING
-    arms: dict[str, list[str]] = MISSING
-    roles: dict[str, str] = MISSING
-    baseline: str = MISSING
-    asks: list[list[str]] = MISSING
-    axis: str = MISSING
-    places: dict[str, float] = MISSING
-    coefficients: list[float] = MISSING
-    replicates: int = MISSING
-    selection_replicates: int = MISSING
-    selection_prompts: int = MISSING
+    kind: StudyKind = StudyKind.none
+    title: str = ""
+    question: str = ""
+    families: list[str] = field(default_factory=list)
+    suites: list[str] = field(default_factory=list)
+    arms: dict[str, list[str]] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    baseline: str = ""
+    asks: list[list[str]] = field(default_factory=list)
+    axis: str = ""
+    places: dict[str, float] = field(default_factory=dict)
+    coefficients: list[float] = field(default_factory=list)
+    replicates: int = 1
+    selection_replicates: int = 1
+    selection_prompts: int = 2
 
     def check(self, at: str) -> None:
         """Check the ranges of the keys under `at`; an empty name is no study, `ALL` has no keys of its own."""

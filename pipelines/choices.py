@@ -141,6 +141,14 @@ class StudyKind(Enum):
     plane = "plane"
 
 
+class StudyAbout(Enum):
+    """What a study's questions are about: what its kind compares, or something else that it measures."""
+
+    outcome = "outcome"
+    kl = "kl"
+    length = "length"
+
+
 class Tracker(Enum):
     """Experiment trackers."""
 

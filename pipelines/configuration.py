@@ -215,6 +215,7 @@ class Suite:
 
     names: list[str] = MISSING
     prompts: int = MISSING
+    temperature: float | None = None
     anchor_prompts: int = MISSING
     samples: int = MISSING
     tax_documents: int = MISSING
@@ -232,6 +233,8 @@ class Suite:
         for key in ("prompts", "anchor_prompts", "tax_documents"):
             require(getattr(self, key) >= 2, f"{at}.{key}", getattr(self, key), "must be at least 2")
         require(self.samples >= 0, f"{at}.samples", self.samples, "must not be negative")
+        right = self.temperature is None or self.temperature >= 0
+        require(right, f"{at}.temperature", self.temperature, "must not be negative (0 takes the likeliest token)")
 
 
 @dataclass

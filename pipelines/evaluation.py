@@ -106,7 +106,10 @@ class Evaluation:
         """Add a model's replies to a suite."""
         benchmark = self.config.suite.published.get(suite)
         if benchmark is None:
-            return self._respond(row, suite, self.config.suite.prompts, dict(self.measuring.generation))
+            generation = dict(self.measuring.generation)
+            if self.config.suite.temperature is not None:
+                generation["temperature"] = float(self.config.suite.temperature)
+            return self._respond(row, suite, self.config.suite.prompts, generation)
         generation = benchmark.generation(dict(self.measuring.generation))
         return self._respond(row, suite, self._count(benchmark), generation, {"questions": self._questions(suite)})
 

@@ -2,9 +2,12 @@
 
 import heapq
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,9 +15,12 @@ from pipelines.plan import Plan, Stage
 from salsa.store.artifact import Store
 from salsa.store.fingerprint import canonical
 from salsa.store.lock import StageLock
+from salsa.store.manifest import MANIFEST, read
 
 SEEDS = frozenset({"seed", "replicate", "index", "draw"})
 """Whole numbers of a stage's configuration that are names: a stage takes as long with any of them."""
+
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 class State(Enum):
@@ -39,32 +45,48 @@ class Outlook:
 
 
 class History:
-    """What stages took, by kind and sizes (the whole numbers of their configurations)."""
+    """What stages took, by kind and sizes (the whole numbers of their configurations); `stored` are those there are."""
 
     def __init__(self, store: Store) -> None:
+        self.stored: set[tuple[str, str]] = set()
         self._taken: dict[tuple[str, str], list[tuple[float, int]]] = {}
         for artifact in store.artifacts():
+            self.stored.add((artifact.kind, artifact.fingerprint))
+            manifest = artifact.path / MANIFEST
             try:
-                manifest = artifact.manifest
-                taken = float(manifest["seconds"]), sum(file["bytes"] for file in manifest["files"].values())
-                config = manifest["config"]
+                known = _known(str(manifest), manifest.stat().st_mtime_ns)
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # A damaged manifest is no history; `salsa store verify` names it.
-            for sizes in ("", _sizes(config)):
+            taken, of_sizes = known
+            for sizes in ("", of_sizes):
                 self._taken.setdefault((artifact.kind, sizes), []).append(taken)
 
     def usual(self, stage: Stage) -> tuple[float | None, int | None]:
         """Return the median seconds and bytes of stages of the same kind and sizes, or of the same kind."""
-        past = self._taken.get((stage.kind, _sizes(stage.config))) or self._taken.get((stage.kind, ""))
-        if not past:
+        if (stage.kind, "") not in self._taken:
             return None, None
+        past = self._taken.get((stage.kind, _sizes(stage.config))) or self._taken[stage.kind, ""]
         return median(seconds for seconds, _ in past), int(median(size for _, size in past))
+
+
+@lru_cache(maxsize=100_000)
+def _known(manifest: str, changed: int) -> tuple[tuple[float, int], str]:
+    """Return the seconds, bytes and sizes that a manifest tells; one command may look at the same ones many times."""
+    told = read(Path(manifest).parent)
+    taken = float(told["seconds"]), sum(file["bytes"] for file in told["files"].values())
+    return taken, _sizes(told["config"])
 
 
 def survey(plan: Plan, store: Store) -> list[Outlook]:
     """Return the outlook of each stage, in the plan's order."""
-    history = History(store)
-    return [_outlook(stage, store, history) for stage in plan]
+    history, noted = History(store), _noted(store)
+    return [_outlook(stage, store, history, noted) for stage in plan]
+
+
+def _noted(store: Store) -> set[str]:
+    """Return the fingerprints of which there is a note of an owner or of a failure: of most stages there is neither."""
+    notes = [*(store.root / "locks").glob("*.json"), *(store.root / "failures").glob("*/*.json")]
+    return {found[0] for note in notes if (found := _FINGERPRINT.search(note.name))}
 
 
 def work_seconds(outlooks: Iterable[Outlook]) -> float:
@@ -120,10 +142,12 @@ def progress_of(store: Store, stage: Stage) -> dict[str, Any]:
     return progress if isinstance(progress, dict) else {}
 
 
-def _outlook(stage: Stage, store: Store, history: History) -> Outlook:
-    if store.find(stage.kind, stage.fingerprint) is not None:
+def _outlook(stage: Stage, store: Store, history: History, noted: set[str]) -> Outlook:
+    if (stage.kind, stage.fingerprint) in history.stored:
         return Outlook(stage, State.stored)
     usual = history.usual(stage)
+    if stage.fingerprint not in noted:
+        return Outlook(stage, State.waiting, *usual)
     owner = StageLock(store.lock_path(stage.kind, stage.fingerprint)).owner()
     if owner is not None:
         progress = progress_of(store, stage)

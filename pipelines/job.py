@@ -52,9 +52,13 @@ _POOLS: dict[str, Pool] = {}
 
 
 class JobFailed(RuntimeError):
-    """The job did not reach all that was asked for; `folders` are those of the results that it reached."""
+    """The job did not reach all that was asked for.
+
+    `folders` are those of the results that it reached, `failures` the events of the stages that failed.
+    """
 
     folders: Sequence[Path] = ()
+    failures: Sequence[Event] = ()
 
 
 EXPECTED = (
@@ -280,10 +284,12 @@ def compute(config: Config, plan: Plan, group: str, store: Store, console: Conso
     if display.failures:
         reasons = told(display.failures)
         blocked = f"; {display.blocked} stages are blocked by it" if display.blocked else ""
-        raise JobFailed(
+        failed = JobFailed(
             f"failed: {reasons}{blocked}; everything that did not depend on that is in the store; "
             f"log: {Path(HydraConfig.get().runtime.output_dir)}"
         )
+        failed.failures = display.failures
+        raise failed
     return display.computed
 
 

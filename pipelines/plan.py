@@ -27,7 +27,7 @@ VERSIONS = {
     "landscape": 1,
     "report": 1,
     "select": 1,
-    "study": 1,
+    "study": 2,
 }
 """Version of each kind of stage: raised when the stage's output changes for the same configuration and inputs."""
 
@@ -85,6 +85,19 @@ class Plan:
 
     def __getitem__(self, identity: str) -> Stage:
         return self._stages[identity]
+
+    def reaching(self, goals: Iterable[Stage]) -> Plan:
+        """Return the plan of some of its stages, with all that they need and nothing else."""
+        needed: set[str] = set()
+        todo = [goal.fingerprint for goal in goals]
+        while todo:
+            identity = todo.pop()
+            if identity not in needed:
+                needed.add(identity)
+                todo += self[identity].inputs.values()
+        found = Plan()
+        found._stages = {identity: stage for identity, stage in self._stages.items() if identity in needed}
+        return found
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the plan as plain values, for another process."""

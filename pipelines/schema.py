@@ -70,6 +70,11 @@ def parse(cfg: DictConfig) -> Config:
 
     Raises `ConfigurationError`, which names the key, the value and the fix.
     """
+    return checked(to_config(cfg))
+
+
+def to_config(cfg: DictConfig) -> Config:
+    """Return the configuration as dataclasses, with types checked; `checked` has to follow."""
     register_resolvers()
     try:
         config = OmegaConf.to_object(cfg)
@@ -84,6 +89,11 @@ def parse(cfg: DictConfig) -> Config:
             raise
         raise ConfigurationError(f"no value for {missing}: give each as key=value") from error
     assert isinstance(config, Config)
+    return config
+
+
+def checked(config: Config) -> Config:
+    """Return what `to_config` gave with what arms and benchmarks leave out, ranges and combinations checked."""
     _share_rules(config)
     _read_benchmarks(config)
     check_all(config)

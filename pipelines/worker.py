@@ -1,5 +1,6 @@
 """A worker process: reads jobs (a plan and how to execute it) as JSON lines, runs them, writes events as JSON lines."""
 
+import gc
 import json
 import logging
 import os
@@ -31,6 +32,9 @@ def prepare(threads: int) -> None:
     import lightning.pytorch
     import torch
 
+    if gc.get_freeze_count() == 0:  # torch's heap stays as it is: collections need not walk it
+        gc.collect()
+        gc.freeze()
     torch.set_num_threads(threads)
     logging.getLogger(lightning.pytorch.__name__).setLevel(logging.WARNING)
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "dashboard": "salsa.dashboard.command",
     "judge": "salsa.judging.command",
     "judge-agreement": "salsa.judging.agreement_command",
+    "report": "salsa.report.compendium.command",
     "soup": "salsa.soup.command",
     "store": "salsa.store.command",
     "sweep": "salsa.report.sweep.command",

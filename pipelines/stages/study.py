@@ -10,7 +10,9 @@ from pipelines.stages.select import SELECT
 from pipelines.stages.tax import TAX
 from pipelines.work import Work
 from salsa.evaluation.scores import read
+from salsa.evaluation.study.verdict import Verdict
 from salsa.report.study.folder import write
+from salsa.studies.claims import Claim, compared
 from salsa.studies.comparison import comparison
 from salsa.studies.evidence import Evidence, Model, Point
 from salsa.studies.frontier import frontier
@@ -28,6 +30,13 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         rounds=config["rounds"],
         level=config["level"],
         seed=config["seed"],
+        measure="gold reward" if config["judge"] == "gold" else "reward-model score",
+        unit="points" if config["judge"] == "gold" else "normalised",
+        about=config["about"],
+        claims=[
+            Claim(each["claim"], [(first, second) for first, second in each["asks"]], each["main"])
+            for each in config["paper"]["claims"]
+        ],
         axis=config["axis"],
         places=config["places"],
     )
@@ -43,17 +52,42 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         "replicates": len({model["replicate"] for model in config["models"]}),
         "level": config["level"],
         "selection": _selection(work),
-        "paper": None,
+        "paper": _paper(config["paper"], found, settings),
         "warnings": [],
-        "settings": {key: config[key] for key in ("families", "suites", "judge", "tie_margin", "rounds", "seed")},
+        "settings": {
+            key: config[key] for key in ("families", "suites", "judge", "tie_margin", "temperature", "rounds", "seed")
+        },
+        "made_with": work.stage.execution["made_with"],
+        "missing": config["missing"],
         "cost": None,
         **found,
     }
-    told["warnings"] = _warnings(told["selection"])
+    told["warnings"] = [*config["warnings"], *_warnings(told["selection"])]
+    if config["judge"] == "reward_model":
+        told["warnings"].append("the judge is the reward model that was optimised: no evidence of better replies")
     files = write(told, work.folder)
     work.tracked.images([path for path in files if path.suffix == ".png"])
     headline = found["verdicts"][found["headline"]]["sentence"]
     return headline, {"verdict": headline}
+
+
+def _paper(known: dict[str, Any], found: dict[str, Any], settings: Settings) -> dict[str, Any] | None:
+    """Return what the paper reports beside what is found; take the claims that were compared out of `found`."""
+    told = found.pop("claims", None)
+    if told is None:
+        main = Verdict(**found["verdicts"][found["headline"]])
+        told = compared(settings.claims, lambda pair: main, main)
+    if found["tables"] and (cells := _cells(known["cells"], found["tables"][0])):
+        found["tables"][0]["paper"] = {"label": known["label"], "cells": cells}
+    return {"label": known["label"], "source": known["source"], "claims": told} if told else None
+
+
+def _cells(known: dict[str, dict[str, str]], table: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the paper's cells of which this table has the row, once, and the column; arms and suites are settings."""
+    labels = [row["label"] for row in table["rows"]]
+    keys = {column["key"] for column in table["columns"]}
+    fitting = {row: {key: text for key, text in cells.items() if key in keys} for row, cells in known.items()}
+    return {row: cells for row, cells in fitting.items() if cells and labels.count(row) == 1}
 
 
 def _found(work: Work, settings: Settings) -> dict[str, Any]:
@@ -106,6 +140,7 @@ def _model(work: Work, told: dict[str, Any]) -> Model:
         points=[_named(point) for point in measured["points"]],
         needs={part: _seconds(work, part) for part in told.get("needs", ())},
         training=told.get("training", ""),
+        besides=told.get("besides", ()),
         recall=kept.get("recall"),
         perplexity=kept.get("perplexity"),
         prints={suite: artifact.fingerprint for suite, artifact in artifacts.items()}

@@ -6,6 +6,7 @@ suite. The second trains the arms at what was chosen on the replicates that are 
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from hydra.errors import HydraException
@@ -18,18 +19,23 @@ from pipelines.configuration import Config, ConfigurationError
 from pipelines.evaluation import Evaluation, Row
 from pipelines.experiment import Builder
 from pipelines.plan import Plan, Stage
-from pipelines.ranges import require
+from pipelines.ranges import plain, require
 from pipelines.schema import check_suites
+from pipelines.study.gaps import Cell, Gaps, Lost, cause, left_out, missing
 from pipelines.study.settings import SELECTION_REPLICATES, SFT, SOUP
 
 VALIDATION = "validation"
 """The suite by which coefficients are chosen. KL and fronts are measured on it, too; win rates never are."""
 SHAPES = (StudyKind.line, StudyKind.plane)
 """Kinds that show soups before any RL: on the line through two SFT models, on the plane through three."""
+OF_THE_COMMAND = ("study", "worker", "plan", "why", "outputs", "logger", "compute", "opponent", "controls")
+"""Parts of a configuration that say nothing of how a study's models were made and measured."""
 Chosen = Mapping[tuple[str, str], float]
 """The coefficient of each family and arm."""
 OF_AN_ARM = ("soup", "reference@policy", "align@policy")
 """Groups that an arm may choose."""
+NOTHING: Lost = MappingProxyType({})
+"""Where nothing has failed."""
 Compose = Callable[[Sequence[str]], Config]
 """Gives the configuration of a cell from overrides beside those of the command."""
 
@@ -42,6 +48,8 @@ class Study:
         self.config = config
         self.digest = digest
         self.plan = Plan()
+        self.refused: list[str] = []
+        """Coefficients that could not be chosen, and why."""
         self.chooses = self.settings.kind is StudyKind.comparison
         self.shape = self.settings.kind.value if self.settings.kind in SHAPES else ""
         self.suites = list(self.settings.suites or config.suite.names)
@@ -73,18 +81,19 @@ class Study:
         check_suites(config)
         return config
 
-    def selection(self) -> dict[tuple[str, str], Stage]:
+    def selection(self, failed: Lost = NOTHING) -> dict[tuple[str, str], Stage]:
         """Plan the choice of coefficients; return the stage that chooses, for each family and arm.
 
-        There is none where there is one coefficient only, or all are reported.
+        There is none where there is one coefficient only, or all are reported. With what has `failed` before, the plan
+        begins anew: coefficients that it concerns are left out, and so is an arm that is left with none.
         """
         settings, judge = self.settings, self.config.judge
+        self.plan, self.refused = Plan(), []
         if len(settings.coefficients) == 1 or not self.chooses:
             return {}
         replicates = range(SELECTION_REPLICATES, SELECTION_REPLICATES + settings.selection_replicates)
         identity = {
             "suite": VALIDATION,
-            "grid": [float(value) for value in settings.coefficients],
             "replicates": settings.selection_replicates,
             "tie_margin": float(judge.tie_margin),
             "rounds": judge.rounds,
@@ -93,37 +102,79 @@ class Study:
         }
         chosen = {}
         for family, arm in self._composed:
-            inputs: dict[str, Stage] = {}
+            starts: dict[str, Stage] = {}
+            measured: dict[float, list[Stage]] = {float(value): [] for value in settings.coefficients}
             for place, replicate in enumerate(replicates):
                 builder = self._builder(self._composed[family, arm], replicate)
                 sft = Row(_named(SFT, family, replicate), "ingredient", builder.sft[0])
-                inputs[f"sft_{place}"] = self._validated(builder, sft)
-                for index, coefficient in enumerate(settings.coefficients):
+                starts[f"sft_{place}"] = self._validated(builder, sft)
+                for coefficient, stages in measured.items():
                     row = self._row(builder, family, arm, replicate, coefficient)
-                    inputs[f"c{index}_r{place}"] = self._validated(builder, row)
-            chosen[family, arm] = self.plan.add("select", f"select {arm} {family}", identity, inputs)
+                    stages.append(self._validated(builder, row))
+            grid = self._choosable(family, arm, [*starts.values()], measured, failed)
+            inputs = starts | {
+                f"c{index}_r{place}": stage
+                for index, coefficient in enumerate(grid)
+                for place, stage in enumerate(measured[coefficient])
+            }
+            if grid:
+                chosen[family, arm] = self.plan.add(
+                    "select", f"select {arm} {family}", identity | {"grid": grid}, inputs
+                )
         return chosen
 
-    def reporting(self, chosen: Chosen, selected: Mapping[tuple[str, str], Stage]) -> Stage:
+    def _choosable(
+        self, family: str, arm: str, starts: list[Stage], measured: Mapping[float, list[Stage]], failed: Lost
+    ) -> list[float]:
+        """Return the coefficients that all replicates have come through, and note the others."""
+        grid = []
+        for coefficient, stages in measured.items():
+            loss = cause([*starts, *stages], self.plan, failed)
+            if loss is None:
+                grid.append(coefficient)
+            else:
+                at = f"coefficient {coefficient:g} of {arm} ({family})"
+                self.refused.append(f"{at} could not be chosen: {loss.stage} failed: {loss.reason}")
+        return grid
+
+    def reporting(
+        self, chosen: Chosen, selected: Mapping[tuple[str, str], Stage], failed: Lost = NOTHING
+    ) -> Stage | None:
         """Plan what is reported, beside what was planned before; return the stage that makes the study's tables.
 
         `chosen` are the coefficients that came out of `selected`, the stages that chose them; a study of fronts reports
-        all of them.
+        all of them. Arms and replicates that lack something that has `failed` are left out; None where nothing, or not
+        the main question, is left.
         """
         if self.shape:
-            return self._landscape()
+            return self._landscape(failed)
+        measured = self._rows(chosen)
+        cells = [
+            Cell(about["family"], about["arm"], about["replicate"], cause(stages.values(), self.plan, failed))
+            for _, stages, about in measured
+        ]
+        arms, replicates = left_out(cells)
+        arms |= {arm for family, arm in self._composed if self.chooses and (family, arm) not in chosen}
+        if arms & {self.settings.baseline, *self.settings.asks[0]} or len(replicates) == self.settings.replicates:
+            return None
         told: list[dict[str, Any]] = []
         inputs: dict[str, Stage] = {f"select:{family}:{arm}": stage for (family, arm), stage in selected.items()}
-
-        def add(row: Row, stages: Mapping[str, Stage], about: dict[str, Any]) -> None:
+        for (row, stages, about), cell in zip(measured, cells, strict=True):
+            if cell.loss or about["arm"] in arms or about["replicate"] in replicates:
+                continue
             key = f"m{len(told)}"
             inputs.update({f"{key}:{role}": stage for role, stage in stages.items()})
             if row.model.kind == "align" and self.chooses:
                 needs = {row.model.fingerprint: row.model} | self._needs(row.model)
                 inputs.update({f"cost_{identity[:16]}": stage for identity, stage in needs.items()})
                 about |= {"training": row.model.fingerprint[:16], "needs": [identity[:16] for identity in needs]}
+                about["besides"] = [identity[:16] for identity in self._besides(row.model)]
             told.append({"key": key, "fingerprint": row.model.fingerprint, **about})
+        return self._tables(told, inputs, Gaps(arms, replicates, missing(cells, arms)))
 
+    def _rows(self, chosen: Chosen) -> list[tuple[Row, Mapping[str, Stage], dict[str, Any]]]:
+        """Plan every model that is reported; return it with what measures it, and what it is."""
+        found: list[tuple[Row, Mapping[str, Stage], dict[str, Any]]] = []
         for family in self.settings.families:
             for replicate in range(self.settings.replicates):
                 about = {"family": family, "replicate": replicate}
@@ -132,16 +183,19 @@ class Study:
                 shared = {SFT: (base.sft[0], "ingredient"), SOUP: (base.soup, "soup")}
                 for name, (model, role) in shared.items():
                     row = Row(_named(name, family, replicate), role, model)
-                    add(row, self._measured(base.evaluation(), row), about | {"arm": name, "coefficient": None})
+                    stages = self._measured(base.evaluation(), row)
+                    found.append((row, stages, about | {"arm": name, "coefficient": None}))
                 for arm in self.settings.arms:
+                    if self.chooses and (family, arm) not in chosen:
+                        continue
                     builder = self._builder(self._composed[family, arm], replicate)
                     coefficients = [chosen[family, arm]] if self.chooses else self.settings.coefficients
                     for coefficient in map(float, coefficients):
                         row = self._row(builder, family, arm, replicate, coefficient)
                         # As for all arms, whatever an arm changes: the same anchors, the same unit of the reward.
                         stages = self._measured(base.evaluation(), row)
-                        add(row, stages, about | {"arm": arm, "coefficient": coefficient})
-        return self._tables(told, inputs)
+                        found.append((row, stages, about | {"arm": arm, "coefficient": coefficient}))
+        return found
 
     def _builder(self, composed: Config, replicate: int) -> Builder:
         config = copy.copy(composed)
@@ -156,22 +210,28 @@ class Study:
         builder.config.policy = policy
         return builder.row(f"{_named(arm, family, replicate)} at {coefficient:g}", "policy", policy)
 
-    def _landscape(self) -> Stage:
+    def _landscape(self, failed: Lost) -> Stage | None:
         """Plan the points of the soups of each replicate's SFT models; no policy is trained."""
-        told: list[dict[str, Any]] = []
-        inputs: dict[str, Stage] = {}
+        planned: list[tuple[Stage, dict[str, Any]]] = []
         for family in self.settings.families:
             for replicate in range(self.settings.replicates):
                 builder = self._builder(self._plain[family], replicate)
                 points = builder.points()
                 for weights in landscape.grids(builder.config.landscape)[self.shape]:
                     models = [(f"SFT{index}", builder.ingredient(index)) for index in range(1, len(weights) + 1)]
-                    stage = points.add(models, weights)
-                    key = f"p{len(told)}"
-                    inputs[key] = stage
                     about = {"family": family, "replicate": replicate, "weights": list(weights)}
-                    told.append({"key": key, **about})
-        return self._tables(told, inputs)
+                    planned.append((points.add(models, weights), about))
+        cells = [
+            Cell(about["family"], "soups", about["replicate"], cause([stage], self.plan, failed))
+            for stage, about in planned
+        ]
+        replicates = {cell.replicate for cell in cells if cell.loss}
+        if len(replicates) == self.settings.replicates:
+            return None
+        kept = [each for each in planned if each[1]["replicate"] not in replicates]
+        told = [{"key": f"p{index}", **about} for index, (_, about) in enumerate(kept)]
+        inputs = {f"p{index}": stage for index, (stage, _) in enumerate(kept)}
+        return self._tables(told, inputs, Gaps(set(), replicates, missing(cells, set())))
 
     def _needs(self, stage: Stage) -> dict[str, Stage]:
         """Return what a stage is made from, by fingerprint; without base and data, which all models share."""
@@ -182,6 +242,22 @@ class Study:
                 found |= {identity: source} | self._needs(source)
         return found
 
+    def _besides(self, stage: Stage) -> list[str]:
+        """Return the SFT models and soups, other than SFT1, from which a policy's start and references are made."""
+        models = [
+            self.plan[identity]
+            for role, identity in stage.inputs.items()
+            if role == "init" or role.startswith("reference_")
+        ]
+        made = {model.fingerprint: model for model in models}
+        for model in models:
+            made |= self._needs(model)
+        return [
+            identity
+            for identity, source in made.items()
+            if source.kind == "soup" or (source.kind == "sft" and source.config["index"] != 1)
+        ]
+
     def _measured(self, evaluation: Evaluation, row: Row) -> dict[str, Stage]:
         """Return what is measured of a model: everything, or what a front needs, which is less than half the work."""
         return evaluation.add(row) if self.chooses else {"anchors": evaluation.anchored(row)}
@@ -189,33 +265,52 @@ class Study:
     def _validated(self, builder: Builder, row: Row) -> Stage:
         return builder.evaluation().validated(row, VALIDATION, self.settings.selection_prompts)
 
-    def _tables(self, told: list[dict[str, Any]], inputs: Mapping[str, Stage]) -> Stage:
+    def _tables(self, told: list[dict[str, Any]], inputs: Mapping[str, Stage], gaps: Gaps) -> Stage:
         settings, judge = self.settings, self.config.judge
+        arms = [arm for arm in settings.arms if arm not in gaps.arms]
         identity = {
             "study": settings.name,
             "kind": settings.kind.value,
             "title": settings.title,
             "question": settings.question,
             "baseline": settings.baseline,
-            "asks": [list(pair) for pair in settings.asks],
-            "arms": {arm: settings.roles.get(arm, "other") for arm in settings.arms},
+            "asks": [list(pair) for pair in settings.asks if not gaps.arms & set(pair)],
+            "about": settings.about.value,
+            "paper": gaps.known(plain(settings.paper)),
+            "arms": {arm: settings.roles.get(arm, "other") for arm in arms},
             "families": list(settings.families),
             "suites": self.suites if self.chooses else [],
             "axis": settings.axis,
-            "places": {arm: float(place) for arm, place in settings.places.items()},
+            "places": {arm: float(place) for arm, place in settings.places.items() if arm in arms},
             "models": told,
             "selection_prompts": settings.selection_prompts
             if self.chooses and len(settings.coefficients) > 1
             else None,
             "judge": judges.shown(judge),
             "tie_margin": float(judge.tie_margin),
+            "temperature": self._temperature(),
             "rounds": judge.rounds,
             "level": float(judge.level),
             "seed": self.config.seed,
             "scale": self.config.scale.name,
             "regime": self.config.regime.name,
+            "missing": gaps.missing,
+            "warnings": [*self.refused, *gaps.sentences()],
         }
-        return self.plan.add("study", f"study {settings.name}", identity, inputs)
+        return self.plan.add("study", f"study {settings.name}", identity, inputs, {"made_with": self._made_with()})
+
+    def _temperature(self) -> float:
+        """Return the temperature of the replies that are reported."""
+        own = self.config.suite.temperature
+        return float(self.config.generation.temperature if own is None or not self.chooses else own)
+
+    def _made_with(self) -> dict[str, Any]:
+        """Return what the study's cells were made with, for its readers: settings of a family, overrides of an arm."""
+        families = {
+            family: {key: value for key, value in plain(config).items() if key not in OF_THE_COMMAND}
+            for family, config in self._plain.items()
+        }
+        return {"families": families, "arms": {arm: list(texts) for arm, texts in self.settings.arms.items()}}
 
 
 def _check_arm(at: str, overrides: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from pipelines.choices import StudyKind
+from pipelines.choices import StudyAbout, StudyKind
 from pipelines.ranges import require
 
 SELECTION_REPLICATES = 1000
@@ -13,6 +13,28 @@ ALL = "all"
 """Name that stands for every study."""
 SFT, SOUP = "SFT1", "soup"
 """Models that no RL made and every study evaluates."""
+
+
+@dataclass
+class Claim:
+    """What the paper reports, in words; with pairs of arms of which it says that the first is better.
+
+    `main`: it says yes to the study's main question.
+    """
+
+    claim: str = MISSING
+    asks: list[list[str]] = field(default_factory=list)
+    main: bool = False
+
+
+@dataclass
+class Paper:
+    """What is known of the paper's own item; nothing of it enters a computation."""
+
+    label: str = ""
+    source: str = ""
+    claims: list[Claim] = field(default_factory=list)
+    cells: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -29,6 +51,8 @@ class StudySettings:
     roles: dict[str, str] = field(default_factory=dict)
     baseline: str = ""
     asks: list[list[str]] = field(default_factory=list)
+    about: StudyAbout = StudyAbout.outcome
+    paper: Paper = field(default_factory=Paper)
     axis: str = ""
     places: dict[str, float] = field(default_factory=dict)
     coefficients: list[float] = field(default_factory=list)
@@ -63,10 +87,16 @@ class StudySettings:
             f"has no front, because nothing trains it; {there_are}",
         )
         require(len(self.asks) > 0, f"{at}.asks", [], "name at least one pair of arms: [[SALSA, PPO]]")
-        for pair in self.asks:
+        named = [(f"{at}.asks", pair) for pair in self.asks]
+        named += [(f"{at}.paper.claims", pair) for claim in self.paper.claims for pair in claim.asks]
+        for key, pair in named:
             fix = f"a question is two different arms (or {SFT}, {SOUP}), of which the first is asked about; {there_are}"
             right = len(pair) == 2 and pair[0] != pair[1] and set(pair) <= {*self.arms, SFT, SOUP}
-            require(right, f"{at}.asks", pair, fix)
+            require(right, key, pair, fix)
+        measured = StudyAbout.kl if self.kind is StudyKind.comparison else StudyAbout.length
+        right = self.about in (StudyAbout.outcome, measured)
+        only = f"a {self.kind.value} asks about the outcome or about {measured.value}"
+        require(right, f"{at}.about", self.about.value, only)
         for key in ("roles", "places"):
             unknown = sorted(set(getattr(self, key)) - set(self.arms))
             require(not unknown, f"{at}.{key}", unknown, f"are no arms; {there_are}")

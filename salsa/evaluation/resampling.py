@@ -1,6 +1,7 @@
 """The bootstrap by weights: how often each cluster is drawn, and what ratios become under such draws."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +11,57 @@ Numbers = NDArray[np.float64]
 BLOCK = 60_000
 
 
+# Draws of up to so many numbers are kept, a few at a time: those of a thousand rounds of a thousand clusters.
+KEPT_NUMBERS = 1_000_000
+_State = tuple[int, int, int, int]
+
+
 def drawn_counts(groups: int, rounds: int, rng: np.random.Generator) -> Iterator[Numbers]:
     """Yield blocks [some rounds, groups] of how often each group is drawn, with replacement, as many as there are.
 
-    Such counts are multinomial; counting uniform draws is much faster than drawing multinomials.
+    Such counts are multinomial; counting uniform draws is much faster than drawing multinomials. A stream in the same
+    state gives the same draws: the last ones are kept, since all figures of a study see the same ones. The blocks are
+    read-only, and the stream is left as if they had just been drawn.
     """
+    bits = rng.bit_generator
+    if groups * rounds > KEPT_NUMBERS or not isinstance(bits, np.random.PCG64):
+        yield from _drawn(groups, rounds, rng)
+        return
+    blocks, after = _kept(groups, rounds, _state(bits))
+    _set_state(bits, after)
+    yield from blocks
+
+
+@lru_cache(maxsize=16)
+def _kept(groups: int, rounds: int, state: _State) -> tuple[tuple[Numbers, ...], _State]:
+    """Return the draws of a stream in a state, and its state afterwards."""
+    bits = np.random.PCG64()
+    _set_state(bits, state)
+    return tuple(_drawn(groups, rounds, np.random.Generator(bits))), _state(bits)
+
+
+def _state(bits: np.random.PCG64) -> _State:
+    known = bits.state
+    return known["state"]["state"], known["state"]["inc"], known["has_uint32"], known["uinteger"]
+
+
+def _set_state(bits: np.random.PCG64, state: _State) -> None:
+    place, increment, has_half, half = state
+    known = bits.state
+    known["state"]["state"], known["state"]["inc"] = place, increment
+    known["has_uint32"], known["uinteger"] = has_half, half
+    bits.state = known
+
+
+def _drawn(groups: int, rounds: int, rng: np.random.Generator) -> Iterator[Numbers]:
     size = max(1, BLOCK // groups)
     for start in range(0, rounds, size):
         block = min(rounds - start, size)
         draws = rng.integers(groups, size=(block, groups))
         draws += groups * np.arange(block)[:, None]
-        yield np.bincount(draws.ravel(), minlength=block * groups).reshape(block, groups).astype(np.float64)
+        counts = np.bincount(draws.ravel(), minlength=block * groups).reshape(block, groups).astype(np.float64)
+        counts.setflags(write=False)
+        yield counts
 
 
 def codes_of(names: Sequence[str]) -> tuple[NDArray[np.int64], int]:

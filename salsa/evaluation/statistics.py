@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -184,8 +185,12 @@ def outcomes(
         missing = next((prompt for prompt in present if prompt not in absent), None)
         if missing is not None:
             raise ValueError(f"prompt {missing!r} has no reply by the {side} model; compare replies to one suite")
-    difference = np.array([score - b[prompt] for prompt, score in a.items()])
-    return np.where(np.abs(difference) <= tie_margin, 0.5, np.where(difference > 0, 1.0, 0.0))
+    return decided(np.array([score - b[prompt] for prompt, score in a.items()]), tie_margin)
+
+
+def decided(differences: Numbers, tie_margin: float) -> Numbers:
+    """Return 1 where a judge's score is higher by more than `tie_margin`, 0 where it is lower by more, 0.5 between."""
+    return np.where(np.abs(differences) <= tie_margin, 0.5, np.where(differences > 0, 1.0, 0.0))
 
 
 def _judge_scores(scores: Sequence[ScoredReply], side: str) -> dict[str, float]:
@@ -224,6 +229,7 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
     return Estimate(mean, mean - half, mean + half, n)
 
 
+@lru_cache(maxsize=256)
 def t_quantile(probability: float, freedom: int) -> float:
     """Return the quantile of Student's t distribution with a whole number of degrees of freedom.
 

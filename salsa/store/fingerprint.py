@@ -35,7 +35,10 @@ def canonical(value: Any, name: str = "value") -> str:
     tuple and dict with string keys (subclasses, such as NumPy's floats and enumerations, included), and ValueError
     for NaN, infinities and a container that holds itself.
     """
-    plain = _plain(value, name, ())
+    return _written(_plain(value, name, ()))
+
+
+def _written(plain: Any) -> str:
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -86,15 +89,16 @@ def fingerprint(
     if type(version) is not int:
         raise TypeError(f"version of stage {kind} is {version!r}; it must be an integer")
     for name, identity in inputs.items():
+        if type(name) is not str:
+            raise TypeError(f"stage {kind} has the input {name!r} of type {type(name).__qualname__}; names are strings")
         if type(identity) is not str or not identity:
             raise TypeError(f"inputs.{name} of stage {kind} is {identity!r}; it must be a fingerprint or a digest")
-    kept = dict(config)
-    canonical(kept, f"{kind}.config")
+    kept = _plain(dict(config), f"{kind}.config", ())
     # Deepest first: a group may have a first value as a whole and get further keys, with first values, later.
     for key in sorted(first_values, key=lambda key: (-key.count("."), key)):
         kept = _leave_out(kept, key, canonical(first_values[key], f"first_values[{key!r}]"))
     identity_of = {"schema": SCHEMA, "kind": kind, "version": version, "config": kept, "inputs": dict(inputs)}
-    return hashlib.sha256(canonical(identity_of).encode("ascii")).hexdigest()
+    return hashlib.sha256(_written(identity_of).encode("ascii")).hexdigest()
 
 
 def _leave_out(config: dict[str, Any], key: str, first_value: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The protocol is that of Gao et al. 2022 (arXiv 2210.10760) for over-optimisation
 common anchor instead of at equal coefficient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 from salsa.evaluation.statistics import Estimate, t_interval
 from salsa.evaluation.study.frontier import (
     Front,
+    Matched,
+    Span,
     area_difference,
     common_span,
     even_levels,
@@ -21,9 +23,10 @@ from salsa.evaluation.study.frontier import (
     matched_difference,
     peak,
 )
-from salsa.evaluation.study.verdict import Verdict
+from salsa.evaluation.study.verdict import Verdict, can_decide, corrected
 from salsa.studies.evidence import Model
 from salsa.studies.pieces import cell, column, figure, point, role, row, series, table
+from salsa.studies.sentences import Claims, sentence, signed
 from salsa.studies.settings import SFT, SOUP, Settings
 
 ANCHOR = SFT
@@ -36,29 +39,34 @@ SUPPORT = 25
 
 def frontier(models: Sequence[Model], settings: Settings) -> dict[str, Any]:
     """Return tables, figures and verdicts of `study.json`, for each family."""
-    found: dict[str, Any] = {"verdicts": [], "headline": 0, "tables": [], "figures": [], "notes": _notes(models)}
     families = list(dict.fromkeys(model.family for model in models))
-    for family in families:
-        own = [model for model in models if model.family == family]
-        at = f", {family}" if len(families) > 1 else ""
-        for key, parts in _family(own, settings, at).items():
-            found[key] += parts
-    return found
-
-
-def _family(models: Sequence[Model], settings: Settings, at: str) -> dict[str, list[Any]]:
-    arms = list(dict.fromkeys(model.arm for model in models if model.arm not in (SFT, SOUP)))
-    fronts = {arm: _fronts(models, arm) for arm in arms}
-    span = common_span([each for own in fronts.values() for each in own])
-    figures = [_coefficients(models, arms, settings, at, *what) for what in _OVER]
-    if span is None:
-        sentence = f"The arms have no KL to {ANCHOR} in common{at}: a wider grid of coefficients is needed"
-        return {"verdicts": [asdict(Verdict(sentence, None))], "tables": [], "figures": figures}
+    own = {family: [model for model in models if model.family == family] for family in families}
+    at = {family: f", {family}" if len(families) > 1 else "" for family in families}
+    fronts = {family: _by_arm(own[family]) for family in families}
+    spans = {family: common_span([each for arm in fronts[family].values() for each in arm]) for family in families}
+    verdicts = _verdicts(fronts, spans, at, settings)
+    if settings.about == "length":
+        verdicts = [each for family in families for each in _lengths(own[family], settings, at[family])] + verdicts
+    figures: list[dict[str, Any]] = []
+    for family, span in spans.items():
+        figures += [_curves(fronts[family], span, settings, at[family])] if span else []
+        figures += [
+            _coefficients(own[family], list(fronts[family]), settings, at[family], *what) for what in _over(settings)
+        ]
     return {
-        "verdicts": [asdict(_verdict(pair, fronts, span, settings, at)) for pair in settings.asks],
-        "tables": [_table(models, fronts, span, settings, at)],
-        "figures": [_curves(fronts, span, settings, at), *figures],
+        "verdicts": [asdict(each) for each in verdicts],
+        "headline": 0,
+        "tables": [
+            _table(own[family], fronts[family], span, settings, at[family]) for family, span in spans.items() if span
+        ],
+        "figures": figures,
+        "notes": _notes(models, settings),
     }
+
+
+def _by_arm(models: Sequence[Model]) -> dict[str, list[Front]]:
+    arms = dict.fromkeys(model.arm for model in models if model.arm not in (SFT, SOUP))
+    return {arm: _fronts(models, arm) for arm in arms}
 
 
 def _fronts(models: Sequence[Model], arm: str) -> list[Front]:
@@ -72,45 +80,104 @@ def _fronts(models: Sequence[Model], arm: str) -> list[Front]:
     return found
 
 
-def _verdict(
-    pair: tuple[str, str], fronts: dict[str, list[Front]], span: tuple[float, float], settings: Settings, at: str
-) -> Verdict:
-    """Return the sentence on the mean height of two fronts over the KL that both reach."""
-    first, second = pair
-    span = common_span([*fronts[first], *fronts[second]]) or span  # of these two alone, which is wider
+def _verdicts(
+    fronts: Mapping[str, Mapping[str, list[Front]]],
+    spans: Mapping[str, Span | None],
+    at: Mapping[str, str],
+    settings: Settings,
+) -> list[Verdict]:
+    """Return a sentence for each pair of arms in each family, on the mean height of their fronts over shared KL.
+
+    The first pair is corrected for the number of families, the others for their number in all of them.
+    """
+    asked = [(family, pair) for pair in settings.asks for family, span in spans.items() if span]
+    gaps = [_gaps(fronts[family], pair) for family, pair in asked]
+    main = sum(span is not None for span in spans.values())
+    p_values: list[float | None] = [None] * len(gaps)
+    if all(len(each) > 1 for each, _ in gaps):
+        tests = [each for each, _ in gaps]
+        p_values = [*corrected(tests[:main], settings.rng()), *corrected(tests[main:], settings.rng())]
+    found = [
+        Verdict(f"The arms have no KL to {ANCHOR} in common{at[family]}: a wider grid of coefficients is needed", None)
+        for family, span in spans.items()
+        if span is None
+    ]
+    for (family, (first, second)), (gap, span), p in zip(asked, gaps, p_values, strict=True):
+        where = f"at matched KL to {ANCHOR} ({span[0]:.2g} to {span[1]:.2g} nats){at[family]}"
+        claims = Claims(
+            f"{first} is above {second} {where}",
+            f"{second} is above {first} {where}",
+            f"The data do not decide between {first} and {second} {where}",
+        )
+        mean = t_interval(gap, settings.level)
+        figures = f"{signed(mean, 2)} {settings.unit} of {settings.measure}"
+        found.append(sentence(claims, mean, figures, settings.level, p))
+    return found
+
+
+def _gaps(fronts: Mapping[str, list[Front]], pair: tuple[str, str]) -> tuple[list[float], Span]:
+    """Return the mean height of a replicate's first front above its second, and the KL that both arms reach in all."""
+    first, second = (fronts[arm] for arm in pair)
+    span = common_span([*first, *second])
+    assert span is not None  # all arms have some KL in common
     width = float(np.sqrt(span[1]) - np.sqrt(span[0]))
-    mean = _over(area_difference(fronts[first], fronts[second], span, settings.level), width)
-    where = f"at matched KL to {ANCHOR} ({span[0]:.2g} to {span[1]:.2g} nats){at}"
-    bounds = "no interval" if mean.low is None or mean.high is None else f"[{mean.low:+.2f}, {mean.high:+.2f}]"
-    figures = f"{mean.value:+.2f} {bounds} points of gold, {mean.n} replicates, not corrected"
-    if mean.low is not None and mean.low > 0:
-        return Verdict(f"{first} is above {second} {where}: {figures}", "first")
-    if mean.high is not None and mean.high < 0:
-        return Verdict(f"{second} is above {first} {where}: {figures}", "second")
-    return Verdict(f"The data do not decide between {first} and {second} {where}: {figures}", None)
+    return [(one.area(span) - other.area(span)) / width for one, other in zip(first, second, strict=True)], span
 
 
-def _over(estimate: Estimate, width: float) -> Estimate:
+def _lengths(models: Sequence[Model], settings: Settings, at: str) -> list[Verdict]:
+    """Return whether the replies of each arm get shorter from the least coefficient to the greatest, main arm first."""
+    arms = list(dict.fromkeys(arm for pair in settings.asks for arm in pair if arm not in (SFT, SOUP)))
+    tests = {}
+    for arm in arms:
+        own = [model for model in models if model.arm == arm]
+        grid = sorted({model.coefficient for model in own if model.coefficient is not None})
+        first, last = (
+            {model.replicate: model.points[-1].length for model in own if model.coefficient == coefficient}
+            for coefficient in (grid[0], grid[-1])
+        )
+        both = sorted(first.keys() & last.keys())
+        tests[arm] = (grid, [np.array([end[replicate] for replicate in both]) for end in (first, last)])
+    p_values: list[float | None] = [None] * len(arms)
+    if all(len(ends[0]) > 1 for _, ends in tests.values()):
+        p_values = [*corrected([ends[0] - ends[1] for _, ends in tests.values()], settings.rng())]
+    found = []
+    for (arm, (grid, (low, high))), p in zip(tests.items(), p_values, strict=True):
+        shorter, change = (t_interval(sign * (low - high), settings.level) for sign in (1, -1))
+        over = f"as the KL coefficient grows from {grid[0]:g} to {grid[-1]:g}{at}"
+        claims = Claims(
+            f"The replies of {arm} get shorter {over}",
+            f"The replies of {arm} get longer {over}",
+            f"The data do not decide whether the replies of {arm} get shorter {over}",
+        )
+        figures = f"from {low.mean():.1f} to {high.mean():.1f} tokens, {signed(change, 1)}"
+        found.append(sentence(claims, shorter, figures, settings.level, p))
+    return found
+
+
+def _per_width(estimate: Estimate, width: float) -> Estimate:
     low, high = (None if bound is None else bound / width for bound in (estimate.low, estimate.high))
     return Estimate(estimate.value / width, low, high, estimate.n)
 
 
 def _table(
     models: Sequence[Model],
-    fronts: dict[str, list[Front]],
-    span: tuple[float, float],
+    fronts: Mapping[str, list[Front]],
+    span: Span,
     settings: Settings,
     at: str,
 ) -> dict[str, Any]:
     levels = even_levels(span, LEVELS + 2)[1:-1]
     columns = [
-        column(f"kl{index}", "gold at KL", "points", 2, label=f"{kl:.2f} nats") for index, kl in enumerate(levels)
+        column(f"kl{index}", f"{settings.measure} at KL", settings.unit, 2, label=f"{kl:.2f} nats")
+        for index, kl in enumerate(levels)
     ]
     less = f"less {settings.baseline} at KL"
-    columns += [column(f"less{index}", less, "points", 2, label=f"{kl:.2f} nats") for index, kl in enumerate(levels)]
     columns += [
-        column("mean", f"less {settings.baseline}", "points", 2, label="mean over the shared KL", even=0.0),
-        column("peak", "highest", "points", 2, label="gold"),
+        column(f"less{index}", less, settings.unit, 2, label=f"{kl:.2f} nats") for index, kl in enumerate(levels)
+    ]
+    columns += [
+        column("mean", f"less {settings.baseline}", settings.unit, 2, label="mean over the shared KL", even=0.0),
+        column("peak", "highest", settings.unit, 2, label=settings.measure),
         column("peak_kl", "highest", "nats", 2, label="at KL"),
     ]
     width = float(np.sqrt(span[1]) - np.sqrt(span[0]))
@@ -119,30 +186,40 @@ def _table(
         prints = [model.prints["kl"] for model in models if model.arm == arm]
         cells: dict[str, Any] = {}
         for index, found in enumerate(matched(own, levels, settings.level)):
-            cells[f"kl{index}"] = None if found.gold is None else cell(found.gold, prints, _outside(found.outside))
+            cells[f"kl{index}"] = _reached(found, prints)
         if arm != settings.baseline:
             base = fronts[settings.baseline]
             both = [*prints, *(model.prints["kl"] for model in models if model.arm == settings.baseline)]
             for index, found in enumerate(matched_difference(own, base, levels, settings.level)):
-                cells[f"less{index}"] = None if found.gold is None else cell(found.gold, both, _outside(found.outside))
-            cells["mean"] = cell(_over(area_difference(own, base, span, settings.level), width), both)
+                cells[f"less{index}"] = _reached(found, both)
+            cells["mean"] = cell(_per_width(area_difference(own, base, span, settings.level), width), both)
         highest = peak(own, settings.level)
         cells |= {"peak": cell(highest.gold, prints), "peak_kl": cell(highest.kl, prints)}
         rows.append(row(arm, None, cells, settings))
     caption = (
-        f"Gold reward at the same KL to {ANCHOR} (k1, on replies to the validation suite at temperature 1), "
-        "interpolated in sqrt(KL) between each replicate's own coefficients and checkpoints; "
+        f"{_title(settings.measure)} at the same KL to {ANCHOR} (k1, on replies to the validation suite at temperature "
+        "1), interpolated in sqrt(KL) between each replicate's own coefficients and checkpoints; "
         f"{settings.level:.0%} t intervals over replicates, not corrected for several comparisons. The highest point "
         "of a front is biased upwards."
     )
-    return table(f"matched KL{at}", f"Gold at the same KL{at}", caption, columns, rows)
+    return table(f"matched KL{at}", f"{_title(settings.measure)} at the same KL{at}", caption, columns, rows)
 
 
-def _outside(count: int) -> str | None:
-    return f"{count} replicates do not reach this KL" if count else None
+def _reached(found: Matched, prints: Sequence[str]) -> dict[str, Any]:
+    """Return the cell of what was found at a KL, with a note on the replicates that do not reach it."""
+    if found.gold is None:
+        return {
+            "value": None,
+            "low": None,
+            "high": None,
+            "n": 0,
+            "note": "no replicate reaches this KL",
+            "fingerprints": [],
+        }
+    return cell(found.gold, prints, f"{found.outside} replicates do not reach this KL" if found.outside else None)
 
 
-def _curves(fronts: dict[str, list[Front]], span: tuple[float, float], settings: Settings, at: str) -> dict[str, Any]:
+def _curves(fronts: Mapping[str, list[Front]], span: Span, settings: Settings, at: str) -> dict[str, Any]:
     levels = even_levels(span, SUPPORT)
     drawn = [
         series(
@@ -156,18 +233,23 @@ def _curves(fronts: dict[str, list[Front]], span: tuple[float, float], settings:
         )
         for arm, own in fronts.items()
     ]
-    axes = (f"square root of the KL to {ANCHOR}, sqrt(nats)", "gold reward, points")
-    return figure(f"frontier{_file(at)}", f"Gold reward against distance{at}", "curves", axes, drawn)
+    axes = (f"square root of the KL to {ANCHOR}, sqrt(nats)", f"{settings.measure}, {settings.unit}")
+    return figure(f"frontier{_file(at)}", f"{_title(settings.measure)} against distance{at}", "curves", axes, drawn)
 
 
-_OVER = (
-    ("gold", "Gold reward", "gold reward, points"),
-    ("reward", "Reward-model score, which is optimised", "score, normalised"),
-    ("length", "Length of replies", "tokens"),
-    ("unfinished", "Replies without end", "share"),
-    ("kl", f"KL to {ANCHOR}", "nats a reply (k1)"),
-)
-"""What is drawn over the KL coefficient: name, title, label of the axis."""
+def _over(settings: Settings) -> list[tuple[str, str, str]]:
+    """Return what is drawn over the KL coefficient: name, title, label of the axis."""
+    return [
+        ("gold", _title(settings.measure), f"{settings.measure}, {settings.unit}"),
+        ("reward", "Reward-model score, which is optimised", "score, normalised"),
+        ("length", "Length of replies", "tokens"),
+        ("unfinished", "Replies without end", "share"),
+        ("kl", f"KL to {ANCHOR}", "nats a reply (k1)"),
+    ]
+
+
+def _title(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _coefficients(
@@ -191,10 +273,17 @@ def _file(at: str) -> str:
     return at.replace(", ", "_")
 
 
-def _notes(models: Sequence[Model]) -> list[str]:
+def _notes(models: Sequence[Model], settings: Settings) -> list[str]:
     count = len({model.replicate for model in models})
-    return [
+    families = len({model.family for model in models})
+    others = families * (len(settings.asks) - 1)
+    found = [
         f"{count} replicates: everything from fine-tuning upwards is drawn anew in each. World and base model are the "
         "same in all, so the intervals are conditional on them.",
         "Points are the coefficients of the grid and the checkpoints along each training.",
+        "Questions were named before the results; p values come from a sign-flip test over replicates. Holm's "
+        f"correction is over {families} of the main question and {others} of the others.",
     ]
+    if count > 1 and not can_decide(count, max(families, others), settings.level):
+        found.append(f"With {count} replicates no p value can be small enough to decide all of them.")
+    return found

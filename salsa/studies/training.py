@@ -8,11 +8,6 @@ from salsa.studies.evidence import Evidence, Point
 from salsa.studies.pieces import figure, point, role, series
 from salsa.studies.settings import Settings
 
-_SCORES = (
-    ("gold", "Gold reward over training", "gold reward, points"),
-    ("reward", "Reward-model score over training, which is optimised", "score, normalised"),
-)
-
 
 def training(evidence: Evidence, arms: Sequence[str], settings: Settings) -> list[dict[str, Any]]:
     """Return the curves of arms that were traced: scores, a panel a family, and KL, a panel an anchor."""
@@ -21,7 +16,12 @@ def training(evidence: Evidence, arms: Sequence[str], settings: Settings) -> lis
         return []
     several = len(evidence.families) > 1
     figures = []
-    for name, title, label in _SCORES:
+    judged = f"{settings.measure[0].upper()}{settings.measure[1:]} over training"
+    scores = (
+        ("gold", judged, f"{settings.measure}, {settings.unit}"),
+        ("reward", "Reward-model score over training, which is optimised", "score, normalised"),
+    )
+    for name, title, label in scores:
         drawn = [
             series(arm, role(arm, settings), _curve(evidence, family, arm, settings, name), family if several else None)
             for family in evidence.families

@@ -56,6 +56,16 @@ def test_a_study_ends_in_tables_and_a_computed_sentence(tmp_path: Path) -> None:
     attempts = [json.loads(path.read_text())["attempts"] for path in tmp_path.glob("store/*/*/manifest.json")]
     assert set(attempts) == {1}
     assert f"{len(attempts)} distinct stages, begun {len(attempts)} times in all" in again
+    # An arm that cannot be trained costs its row, not the study.
+    broken = "+study.arms.broken=['policy.guards.kl={limit:1e-9,action:stop}','policy.clip=.3']"
+    failed = command(tmp_path, broken, code=1)
+    (other,) = set((tmp_path / "studies").iterdir()) - {folder}
+    found = json.loads((other / "study.json").read_text())
+    assert [each["sentence"] for each in found["verdicts"]] == [each["sentence"] for each in study["verdicts"]]
+    told = [each for each in found["warnings"] if "coefficient 0.1 of broken (llama2) could not be chosen" in each]
+    assert "align broken llama2/1000 at 0.1 failed" in told[0]
+    assert told[0] in failed
+    assert "broken is left out" in " ".join(found["warnings"])
 
 
 @pytest.mark.parametrize(

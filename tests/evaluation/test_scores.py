@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salsa.evaluation.scores import ScoredReply, read, write
+from salsa.evaluation.scores import ScoredReply, column, read, write
 
 REPLY = ScoredReply(
     prompt_id="single-1",
@@ -28,6 +28,25 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     scored = [REPLY, replace(REPLY, prompt_id="single-2", judge=None, ended=False)]
     write(path, scored)
     assert read(path) == scored
+
+
+def test_replies_are_a_sequence_that_makes_each_when_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    scored = [replace(REPLY, prompt_id=str(number), judge=number) for number in range(5)]
+    write(path, scored)
+    found = read(path)
+    assert (len(found), found[1], found[-1], found[1:3]) == (5, scored[1], scored[-1], scored[1:3])
+    assert list(found) == list(found) == scored, "they can be walked through more than once"
+    assert found != scored[:-1]
+    for name in ("prompt_id", "judge", "replies", "ended"):
+        assert list(column(found, name)) == column(scored, name) == [getattr(reply, name) for reply in scored]
+
+
+def test_a_line_with_space_around_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    write(path, [REPLY])
+    path.write_text(f"  {path.read_text().strip()} \n" * 2)
+    assert read(path) == [REPLY, REPLY]
 
 
 def test_an_empty_file_has_no_replies(tmp_path: Path) -> None:
@@ -80,7 +99,7 @@ def test_a_malformed_record_is_named_by_file_line_and_field(tmp_path: Path, chan
         read(path)
 
 
-@pytest.mark.parametrize("line", ['{"prompt_id": ', "[]", "3"])
+@pytest.mark.parametrize("line", ['{"prompt_id": ', "[]", "3", "", '{"prompt_id": "a"}{}'])
 def test_a_cut_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "scores.jsonl"
     path.write_text(line + "\n")

@@ -95,6 +95,28 @@ def test_draws_are_as_many_as_there_are_clusters(groups, rounds):
     assert np.all(counts.sum(axis=1) == groups)
 
 
+@given(st.integers(1, 30), st.integers(1, 50), st.integers(0, 3))
+def test_draws_that_are_kept_are_those_of_the_stream(groups, rounds, before):
+    def stream():
+        made = np.random.default_rng(11)
+        made.integers(5, size=before, dtype=np.int32)  # may leave half of a number over
+        return made
+
+    fresh, again, naive = stream(), stream(), stream()
+    first, second = (np.concatenate(list(drawn_counts(groups, rounds, each))) for each in (fresh, again))
+    draws = naive.integers(groups, size=(rounds, groups))
+    expected = [np.bincount(row, minlength=groups).tolist() for row in draws]
+    assert first.tolist() == second.tolist() == expected
+    following = [each.integers(1000, size=3, dtype=np.int32).tolist() for each in (fresh, again, naive)]
+    assert following[0] == following[1] == following[2]
+
+
+def test_draws_of_another_kind_of_stream_are_not_kept():
+    made = [np.random.Generator(np.random.MT19937(seed)) for seed in (1, 1, 2)]
+    first, same, other = (np.concatenate(list(drawn_counts(9, 40, each))).tolist() for each in made)
+    assert first == same != other
+
+
 def test_a_round_without_a_model_is_left_out_of_its_interval():
     draws = ratio_draws(np.array([[1.0], [0.0], [0.0]]), np.array([[1.0], [0.0], [0.0]]), 300, rng())
     assert np.isnan(draws).any()

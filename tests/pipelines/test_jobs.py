@@ -27,8 +27,12 @@ OVERRIDES = {
     "suite.names": ["[single]", "[two_turn,hard]"],
     "policy.init": ["soup"],
     "~controls.other": [""],
-    "seed": ["3"],
+    "seed": ["3", "4", "5"],
+    "scale.align.batch_prompts": ["32", "64", "128"],
+    "policy.betas": ["[0.8,0.9]", "[0.9,0.95]"],
+    "policy.kl_target": ["null", "0.5"],
 }
+GROUPS = ("model", "reference@policy")
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +64,48 @@ def jobs(draw: st.DrawFn) -> list[str]:
     return texts
 
 
+@st.composite
+def alike(draw: st.DrawFn) -> list[list[str]]:
+    """Jobs that choose the same groups and set the same keys, most of them to different values."""
+    first = draw(jobs())
+    keys = [text.split("=")[0] for text in first]
+
+    def another() -> list[str]:
+        return [
+            text if key in GROUPS or not OVERRIDES[key][0] else f"{key}={draw(st.sampled_from(OVERRIDES[key]))}"
+            for key, text in zip(keys, first, strict=True)
+        ]
+
+    return [first, *(another() for _ in range(draw(st.integers(0, 3))))]
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(overrides=jobs())
-def test_a_job_is_composed_as_hydra_does(master: tuple[Any, DictConfig], overrides: list[str]) -> None:
+@given(asked=alike())
+def test_jobs_are_composed_as_hydra_does(master: tuple[Any, DictConfig], asked: list[list[str]]) -> None:
     loader, config = master
-    assert Composer(loader, config).compose(overrides) == by_hydra(loader, config, overrides)
+    composer = Composer(loader, config)
+    found = [composer.compose(overrides) for overrides in asked]
+    assert found[-1] == by_hydra(loader, config, asked[-1])
+
+
+def test_a_template_reads_again_what_follows_from_the_values(master: tuple[Any, DictConfig]) -> None:
+    composer = Composer(*master)
+    for kl_coef, prompts in ((0.1, 32), (0.2, 64), (0.3, 96), (0.4, 32)):
+        config = composer.compose(
+            [f"policy.kl_coef={kl_coef}", f"scale.align.batch_prompts={prompts}", "policy.lam=.5"]
+        )
+        assert [arm.kl_coef for arm in config.arms().values()] == [kl_coef] * 4
+        assert [arm.batch_prompts for arm in config.arms().values()] == [prompts] * 4
+        assert [arm.lam for arm in config.arms().values()] == [0.5] * 4
+    before = config.policy
+    config.policy.rewards.rules["own"] = {}
+    assert composer.compose(["policy.kl_coef=1", "scale.align.batch_prompts=32", "policy.lam=.5"]).policy != before
+
+
+def test_an_element_of_a_list_is_a_value_too(master: tuple[Any, DictConfig]) -> None:
+    composer = Composer(*master)
+    for name in ("validation", "single", "validation"):
+        assert composer.compose([f"suite.names.0={name}", "seed=1"]).suite.names == [name, "two_turn", "hard", "unseen"]
 
 
 def planned(master: tuple[Any, DictConfig], *overrides: list[str]) -> list[Job]:
@@ -129,6 +170,16 @@ def test_a_job_that_cannot_run_says_why_and_the_others_are_planned(
     assert good.experiment is not None
     assert bad.experiment is None
     assert reason in bad.problem
+
+
+def test_a_value_that_cannot_be_is_told_of_each_of_many_jobs_alike(master: tuple[Any, DictConfig]) -> None:
+    asked = [[f"policy.kl_coef={value}", "soup.alpha=.5"] for value in ("0.1", "-1", "word", "0.2", "-1", "0.3")]
+    planned_jobs = planned(master, *asked)
+    wrong = "policy.kl_coef must not be negative"
+    assert [wrong in job.problem for job in planned_jobs] == [False, True, False, False, True, False]
+    assert "'word'" in planned_jobs[2].problem
+    good = [job.config.policy.kl_coef for job in planned_jobs if job.config is not None]
+    assert good == [0.1, 0.2, 0.3]
 
 
 def test_a_missing_file_is_the_problem_of_its_job(master: tuple[Any, DictConfig], tmp_path: Path) -> None:

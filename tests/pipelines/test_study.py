@@ -82,6 +82,24 @@ def test_kl_is_measured_to_the_same_anchors_for_all_arms() -> None:
     assert len(by_replicate) == 2
 
 
+def test_replies_may_be_judged_at_another_temperature_without_training_anew() -> None:
+    usual, _, _ = planned("table_1")
+    greedy, _, tables = planned("table_1", "suite.temperature=0")
+
+    def of(study: Study, kinds: set[str]) -> set[str]:
+        return {stage.fingerprint for stage in study.plan if stage.kind in kinds}
+
+    assert of(greedy, {"align", "select", "anchors"}) == of(usual, {"align", "select", "anchors"})
+    taken = {
+        (stage.config["suite"], stage.config["generation"]["temperature"])
+        for stage in greedy.plan
+        if stage.kind == "respond"
+    }
+    assert {suite for suite, temperature in taken if temperature == 0} == {"single", "two_turn", "hard", "unseen"}
+    assert {suite for suite, temperature in taken if temperature == 1} == {"validation"}
+    assert tables.config["temperature"] == 0
+
+
 def test_one_coefficient_needs_no_choice() -> None:
     study, selected, tables = planned("table_1", "study.coefficients=[.1]")
     assert selected == {}
@@ -93,6 +111,19 @@ def test_a_study_may_report_suites_of_its_own() -> None:
     study, _, tables = planned("out_of_distribution")
     assert tables.config["suites"] == ["unseen"]
     assert {stage.config["suite"] for stage in study.plan if stage.kind == "judge"} == {"unseen", "validation"}
+
+
+def test_what_an_arm_needs_besides_sft1_is_told() -> None:
+    study, _, tables = planned("alpha_ablation")
+    by_print = {stage.fingerprint[:16]: stage for stage in study.plan}
+    named = {
+        model["arm"]: sorted(by_print[each].name for each in model["besides"])
+        for model in tables.config["models"]
+        if "besides" in model
+    }
+    assert named["PPO"] == []
+    assert named["SALSA"] == named["start+ref soup"] == ["sft_2", "soup"]
+    assert named["ref SFT2"] == ["sft_2"]
 
 
 def test_a_study_is_plain_values() -> None:
@@ -113,6 +144,7 @@ def test_a_study_is_plain_values() -> None:
         ("study.families=[]", "study.families=[]: name at least one"),
         ("study.coefficients=[.1,.1]", "study.coefficients=[0.1, 0.1]: names one twice"),
         ("study.coefficients=[-1]", "study.coefficients=-1.0: must not be negative"),
+        ("suite.temperature=-1", "suite.temperature=-1.0: must not be negative"),
         ("study.replicates=0", "study.replicates=0: must be at least 1"),
         ("study.replicates=1001", "study.replicates=1001: must be at most 1000"),
     ],

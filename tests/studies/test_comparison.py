@@ -10,6 +10,7 @@ import pytest
 from salsa.evaluation.scores import ScoredReply
 from salsa.evaluation.statistics import t_interval
 from salsa.studies.comparison import Settings, comparison
+from salsa.studies.estimates import Group, rate
 from salsa.studies.evidence import Evidence, Model, Point
 
 SUITES = ("single", "hard")
@@ -105,13 +106,78 @@ def test_every_cell_names_what_it_comes_from() -> None:
     assert all("hard" in each for each in cell["fingerprints"])
 
 
-def test_families_have_groups_figures_and_sentences_of_their_own() -> None:
+def test_families_have_a_mean_and_groups_and_sentences_of_their_own() -> None:
     found = comparison(evidence({"SALSA": 1.0}, families=("llama2", "gemma")), SETTINGS)
     (figure,) = found["figures"]
-    assert [(each["label"], each["panel"]) for each in figure["series"]] == [("SALSA", "llama2"), ("SALSA", "gemma")]
-    assert len(found["verdicts"]) == 2 * (2 + 2)
-    assert "on the mean of the suites (gemma)" in found["verdicts"][1]["sentence"], "main comparisons come first"
-    assert {row["group"] for row in found["tables"][0]["rows"]} == {"llama2", "gemma"}
+    names = ["mean of the families", "llama2", "gemma"]
+    assert [(each["label"], each["panel"]) for each in figure["series"]] == [("SALSA", name) for name in names]
+    main, other, *rest = (each["sentence"].split(": ")[0] for each in found["verdicts"])
+    assert main == "SALSA beats PPO on the mean of the suites (mean of llama2, gemma)"
+    assert other == "SALSA beats soup on the mean of the suites (mean of llama2, gemma)"
+    places = ["the mean of the suites (llama2)", "the mean of the suites (gemma)"]
+    places += [f"{suite} (mean of llama2, gemma)" for suite in SUITES]
+    assert [each.removeprefix("SALSA beats PPO on ") for each in rest] == places
+    assert list(dict.fromkeys(row["group"] for row in found["tables"][0]["rows"])) == names
+
+
+def test_the_mean_of_families_counts_each_the_same() -> None:
+    given = evidence({}, noise=1.0, families=("llama2", "gemma"))
+    for name in ("main", "gold"):
+        told = next(each for each in comparison(given, SETTINGS)["tables"] if each["name"] == name)
+        values = {row["group"]: row["cells"]["mean"]["value"] for row in told["rows"] if row["label"] == "SALSA"}
+        assert values["mean of the families"] == pytest.approx((values["llama2"] + values["gemma"]) / 2)
+
+
+def test_two_families_that_are_alike_are_no_more_evidence_than_one() -> None:
+    one = evidence({}, noise=1.0)
+    twice = [
+        replace(model, family=family)
+        for family in ("llama2", "gemma")
+        for arm in one.arms
+        for model in one.models("llama2", arm)
+    ]
+    both = comparison(Evidence(twice, SUITES, 0.75), SETTINGS)["tables"][0]["rows"]
+    pooled = next(row for row in both if (row["group"], row["label"]) == ("mean of the families", "SALSA"))
+    alone = table(comparison(one, SETTINGS), "main")["SALSA"]["mean"]
+    assert [pooled["cells"]["mean"][key] for key in ("value", "low", "high", "n")] == pytest.approx(
+        [alone[key] for key in ("value", "low", "high", "n")]
+    )
+
+
+def test_families_that_were_asked_other_questions_have_no_mean() -> None:
+    given = evidence({}, families=("llama2", "gemma"))
+    other = [
+        replace(
+            model, scores={suite: [replace(each, cluster="x") for each in own] for suite, own in model.scores.items()}
+        )
+        if model.family == "gemma"
+        else model
+        for family in given.families
+        for arm in given.arms
+        for model in given.models(family, arm)
+    ]
+    with pytest.raises(ValueError, match="llama2, gemma do not share the questions of single"):
+        comparison(Evidence(other, SUITES, 0.75), SETTINGS)
+
+
+def test_the_interval_of_a_share_ends_where_a_share_does() -> None:
+    won = np.array([1.0] * 7 + [0.0])
+    gold = {arm: [3.0 * wins if arm == "SALSA" else 1.5 for wins in won] for arm in ("SFT1", "PPO", "SALSA")}
+    models = [
+        Model("llama2", arm, replicate, None, {"single": replies("single", np.full(4, value))}, {}, {"single": ""})
+        for arm, values in gold.items()
+        for replicate, value in enumerate(values)
+    ]
+    share = rate(Evidence(models, ["single"], 0.75), Group(None, ["llama2"]), "SALSA", "PPO", ["single"], SETTINGS)
+    assert t_interval(won, 0.95).high > 1
+    assert (share.value, share.high) == (0.875, 1.0)
+
+
+def test_what_a_judge_gives_is_called_what_it_is() -> None:
+    settings = replace(SETTINGS, measure="reward-model score", unit="normalised")
+    told = next(each for each in comparison(evidence({}), settings)["tables"] if each["name"] == "gold")
+    assert (told["title"], told["columns"][0]["group"]) == ("Reward-model score", "reward-model score")
+    assert {column["unit"] for column in told["columns"]} == {"normalised"}
 
 
 def test_arms_with_places_make_a_line() -> None:
@@ -120,6 +186,22 @@ def test_arms_with_places_make_a_line() -> None:
     line = found["figures"][0]
     assert (line["kind"], line["x"]["label"]) == ("lines", "alpha")
     assert [(point["x"], point["value"]) for point in line["series"][0]["points"]] == [(0.0, 50.0), (0.5, 100.0)]
+
+
+def test_a_line_says_where_it_is_highest_and_how_sure_that_is() -> None:
+    places = {"PPO": 0.0, "SALSA": 0.5, "soup": 1.0}
+    settings = replace(SETTINGS, axis="alpha", places=places)
+    clear = comparison(evidence({"SALSA": 1.0}), settings)["verdicts"][0]
+    assert clear["decided"] is None, "eight replicates are too few to be resampled"
+    told = (
+        "The win rate against PPO over alpha is highest at 0.5: 100.0 %; in resampled replicates (8) the peak is at 0.5"
+    )
+    assert clear["sentence"] == f"{told} in 100 %"
+    noisy = comparison(evidence({}, noise=1.0), settings)["verdicts"][0]
+    assert noisy["decided"] is None, "three arms that are alike"
+    assert noisy["sentence"].count(" in ") >= 3
+    no_line = replace(settings, places={"PPO": 0.0, "SALSA": 0.5})
+    assert "highest" not in comparison(evidence({}), no_line)["verdicts"][0]["sentence"]
 
 
 def test_curves_are_means_over_replicates_at_the_steps_that_all_have() -> None:
@@ -143,19 +225,26 @@ def test_curves_are_means_over_replicates_at_the_steps_that_all_have() -> None:
     assert {each["panel"] for each in kl["series"]} == {"to SFT1"}
 
 
-def test_costs_are_told_with_what_the_baseline_does_not_need() -> None:
-    given = evidence({})
-    ppo = {"sft_1": 1.0, "reward": 7.0, "align": 10.0}
-    needs = {"PPO": ppo, "SALSA": ppo | {"sft_2": 2.0, "soup": 0.5}}
+def test_costs_are_told_with_what_the_reference_adds_and_gains() -> None:
+    given = evidence({"SALSA": 1.0})
+    needs = {"sft_1": 1.0, "sft_2": 2.0, "reward": 7.0, "align": 10.0}
     timed = [
-        replace(model, needs=needs[arm], training="align") if arm in needs else model
+        replace(
+            model,
+            needs=needs | ({"soup": 0.5} if arm == "SALSA" else {}),
+            training="align",
+            besides=["sft_2", "soup"] if arm == "SALSA" else [],
+        )
+        if arm in ("PPO", "SALSA")
+        else model
         for arm in given.arms
         for model in given.models("llama2", arm)
     ]
     cells = table(comparison(Evidence(timed, SUITES, 0.75), SETTINGS), "cost")
     told = {arm: {key: cell["value"] for key, cell in own.items()} for arm, own in cells.items()}
-    assert told["PPO"] == {"shared": 8.0, "extra": 0.0, "rl": 10.0, "all": 18.0}
-    assert told["SALSA"] == {"shared": 8.0, "extra": 2.5, "rl": 10.0, "all": 20.5}
+    assert told["PPO"] == {"models": 0.0, "share": 0.0, "before": 10.0, "rl": 10.0, "all": 20.0}
+    expected = {"models": 2.5, "share": 2.5 / 20.5, "before": 8.0, "rl": 10.0, "all": 20.5, "gain": 1.0}
+    assert told["SALSA"] == pytest.approx(expected)
     assert "cost" not in {each["name"] for each in comparison(given, SETTINGS)["tables"]}
 
 
@@ -166,6 +255,24 @@ def test_questions_are_those_that_were_named_whatever_the_baseline() -> None:
     assert sentences[1].startswith("soup beats SALSA on the mean")
     assert [each.split(" on ")[1].split(":")[0] for each in sentences[2:]] == ["single", "hard"]
     assert "1 of the main question, 1 of the other questions, 2 of the main question on each suite" in found["notes"][1]
+
+
+def test_a_study_about_kl_says_who_goes_further() -> None:
+    given = evidence({}, families=("llama2", "gemma"))
+    reach = {("llama2", "SALSA"): 3.0, ("gemma", "SALSA"): 1.0}
+    moved = [
+        replace(model, kl={"SFT1": 1.0 + model.replicate + reach.get((family, arm), 0.0)})
+        for family in given.families
+        for arm in given.arms
+        for model in given.models(family, arm)
+    ]
+    settings = replace(SETTINGS, about="kl")
+    first, second, *outcomes = comparison(Evidence(moved, SUITES, 0.75), settings)["verdicts"]
+    assert (first["decided"], second["decided"]) == ("first", "first")
+    told = "SALSA ends further from SFT1 than PPO (mean of llama2, gemma): KL 6.50 and 4.50 nats a reply (k1), +2.00 ["
+    assert first["sentence"].startswith(told)
+    assert "2.00], 8 replicates; p = 0.016 after Holm's correction" in first["sentence"]
+    assert "the mean of the suites" in outcomes[0]["sentence"]
 
 
 def test_a_gap_in_the_evidence_is_named() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,15 +13,18 @@ from salsa.studies.settings import Settings
 
 SETTINGS = Settings("PPO", [("SALSA", "PPO")], {"PPO": "ppo", "SALSA": "salsa"}, 200, 0.95, 0)
 COEFFICIENTS = (0.1, 0.4)
+REPLICATES = 8
 
 
 def models(gold: Callable[[str, float, int], float], reach: float = 4.0, family: str = "llama2") -> list[Model]:
     """Arms whose checkpoints lie on a curve: `gold` of arm, sqrt(KL) and replicate."""
     found = [
-        Model(family, arm, replicate, None, {}, {}, {"kl": "0"}) for arm in ("SFT1", "soup") for replicate in range(4)
+        Model(family, arm, replicate, None, {}, {}, {"kl": "0"})
+        for arm in ("SFT1", "soup")
+        for replicate in range(REPLICATES)
     ]
     for arm in ("PPO", "SALSA"):
-        for replicate in range(4):
+        for replicate in range(REPLICATES):
             for coefficient in COEFFICIENTS:
                 points = []
                 for step in range(5):
@@ -95,3 +99,30 @@ def test_fronts_without_common_kl_decide_nothing() -> None:
         {"sentence": "The arms have no KL to SFT1 in common: a wider grid of coefficients is needed", "decided": None}
     ]
     assert found["tables"] == []
+
+
+@pytest.mark.parametrize(("sign", "does"), [(1, "get shorter"), (-1, "get longer")])
+def test_a_study_about_length_says_what_becomes_of_it(sign: int, does: str) -> None:
+    def length(kl: float, replicate: int) -> float:
+        return 10.0 + sign * kl + replicate
+
+    made = [
+        replace(
+            each,
+            points=[replace(point, length=length(point.kl["SFT1"], each.replicate)) for point in each.points],
+        )
+        for each in models(lambda arm, d, r: d)
+    ]
+    found = frontier(made, replace(SETTINGS, about="length"))
+    first, second, outcome = (each["sentence"] for each in found["verdicts"])
+    assert first.startswith(f"The replies of SALSA {does} as the KL coefficient grows from 0.1 to 0.4: ")
+    assert second.startswith(f"The replies of PPO {does}")
+    ends = (10 + sign * 4 + 3.5, 10 + sign * 1 + 3.5)
+    assert f"from {ends[0]:.1f} to {ends[1]:.1f} tokens, {-3.0 * sign:+.1f} [" in first
+    assert "at matched KL" in outcome
+
+
+def test_too_few_replicates_for_the_corrected_tests_are_told() -> None:
+    few = [each for each in models(lambda arm, d, r: d) if each.replicate < 4]
+    assert "With 4 replicates no p value can be small enough" in frontier(few, SETTINGS)["notes"][-1]
+    assert "no p value" not in frontier(models(lambda arm, d, r: d), SETTINGS)["notes"][-1]

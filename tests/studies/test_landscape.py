@@ -2,15 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from salsa.soup.landscape import line_grid, plane_grid
+from salsa.report.study.schema import checked
+from salsa.soup.landscape import barycentre, line_grid, plane_grid
 from salsa.studies.landscape import Soup, landscape
 from salsa.studies.settings import Settings
+from tests.report.study.examples import study
 
 SETTINGS = Settings("", [], {}, 200, 0.95, 0)
+ODD = {(0, (1.0, 0.0)), (1, (0.5, 0.5)), (2, (0.0, 1.0))}
+"""Each replicate has another point."""
 Weights = tuple[float, ...]
 
 
@@ -61,14 +66,74 @@ def test_the_line_is_drawn_over_the_weight_of_sft2() -> None:
     assert max(points, key=lambda each: each["value"])["x"] == 0.5
 
 
-def test_the_plane_is_told_by_its_inside_edges_and_outside() -> None:
-    found = landscape(soups(bump, plane_grid(3, 0.34)), SETTINGS)
-    points = {each["x"]: each["value"] for each in found["figures"][0]["series"][0]["points"]}
-    assert list(points) == ["outside the triangle", "on its edges", "inside", "barycentre"]
-    assert points["barycentre"] == pytest.approx(1.5)
-    assert points["outside the triangle"] < points["on its edges"] < points["barycentre"]
-    labels = [row["label"] for row in found["tables"][0]["rows"]]
-    assert labels == ["SFT1", "SFT2", "SFT3", "SFT1 + SFT2", "SFT1 + SFT3", "SFT2 + SFT3", "soup of all"]
+def test_the_plane_has_a_panel_for_each_quantity_with_all_points_where_they_are() -> None:
+    grid = plane_grid(3, 0.34)
+    drawn = landscape(soups(bump, grid), SETTINGS)["figures"]
+    assert [each["kind"] for each in drawn] == ["plane"]
+    panels = drawn[0]["series"]
+    assert [(each["label"], each["better"]) for each in panels] == [
+        ("Gold reward", "high"),
+        ("Reward-model score", "high"),
+        ("Held-out SFT loss", "low"),
+    ]
+    points = {tuple(point["weights"]): point for point in panels[0]["points"]}
+    assert points.keys() == set(grid)
+    for model, weights in zip(drawn[0]["models"], [(1, 0, 0), (0, 1, 0), (0, 0, 1)], strict=True):
+        assert (points[weights]["x"], points[weights]["y"]) == pytest.approx((model["x"], model["y"]))
+    middle = points[barycentre(3)]
+    assert (middle["x"], middle["y"]) == pytest.approx((0.5, 0.75**0.5 / 3))
+    assert middle["value"] == max(point["value"] for point in points.values()) == pytest.approx(1.5)
+    assert panels[0]["resolution"] == pytest.approx(0, abs=1e-9), "replicates differ by a constant only"
+
+
+def test_the_parts_of_the_plane_are_rows_and_hold_each_point_once() -> None:
+    grid = plane_grid(3, 0.34)
+    rows = landscape(soups(bump, grid), SETTINGS)["tables"][0]["rows"]
+    values = {row["label"]: row["cells"]["gold"]["value"] for row in rows}
+    pairs = ["SFT1 + SFT2", "SFT1 + SFT3", "SFT2 + SFT3"]
+    parts = ["mean inside", "mean on the edges", "mean outside"]
+    assert list(values) == ["SFT1", "SFT2", "SFT3", *pairs, "soup of all", *parts]
+    assert values["mean outside"] < values["SFT1"] < values["mean on the edges"] < values["mean inside"]
+    mean = np.mean([bump(weights, 0) for weights in grid if min(weights) < 0]) + 1.5
+    assert values["mean outside"] == pytest.approx(mean)
+
+
+def test_the_peak_of_each_replicate_is_found_where_it_is() -> None:
+    peaks = (0.2, 0.4, 0.8, 1.2)
+    found = landscape(
+        soups(lambda weights, replicate: -((weights[1] - peaks[replicate]) ** 2), line_grid(10, 0.5)), SETTINGS
+    )
+    cells = found["tables"][1]["rows"][0]["cells"]
+    assert cells["weight1"]["value"] == pytest.approx(np.mean(peaks))
+    assert cells["inside"]["value"] == 0.75
+    counts = {point["x"]: point["value"] for point in found["figures"][-1]["series"][0]["points"]}
+    assert {x for x, count in counts.items() if count} == set(peaks)
+    assert set(counts.values()) == {0, 1}
+    assert "explanation" in found["figures"][-1]
+
+
+def test_a_judge_that_is_the_reward_model_is_shown_once() -> None:
+    settings = replace(SETTINGS, measure="reward-model score", unit="normalised")
+    found = landscape(soups(bump, line_grid(2)), settings)
+    assert [figure["title"] for figure in found["figures"]][:2] == [
+        "Reward-model score along the line",
+        "Held-out SFT loss along the line",
+    ]
+    assert "gold" not in " ".join(verdict["sentence"].lower() for verdict in found["verdicts"])
+
+
+def test_a_replicate_that_lacks_a_point_is_left_out_everywhere() -> None:
+    whole = soups(bump, line_grid(2))
+    found = landscape([soup for soup in whole if (soup.replicate, soup.weights) != (3, (0.5, 0.5))], SETTINGS)
+    assert {row["cells"]["gold"]["n"] for row in found["tables"][0]["rows"]} == {3}
+    assert found["tables"][0]["rows"][0]["cells"]["gold"]["value"] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="no replicate of llama2 has all 3 points"):
+        landscape([soup for soup in whole if (soup.replicate, soup.weights) in ODD], SETTINGS)
+
+
+def test_what_is_made_is_what_the_report_takes() -> None:
+    for grid in (line_grid(2), plane_grid(3, 0.34)):
+        checked(study(**landscape(soups(bump, grid), SETTINGS)))
 
 
 def test_models_that_are_all_alike_but_for_noise_are_not_said_to_be_better() -> None:

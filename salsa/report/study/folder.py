@@ -16,13 +16,14 @@ def write(study: Mapping[str, Any], folder: Path) -> list[Path]:
     The folder must exist. Equal studies give equal files. Raises ValueError naming what is wrong with a study.
     """
     shown = printable(study)
+    drawn, inline = figures.write_all(shown, folder)
     texts = {
         NAME: to_json(checked(study)),
         MARKDOWN: markdown.page(shown),
         CSV: records.to_csv(shown),
         LATEX: latex.document(shown),
-        PAGE: page.page(shown),
+        PAGE: page.page(shown, inline),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
-    return [*(folder / name for name in texts), *figures.write_all(shown, folder)]
+    return [*(folder / name for name in texts), *drawn]

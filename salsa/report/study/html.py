@@ -1,19 +1,21 @@
 """Tables of a study as HTML that screen readers can follow: captions, scopes, groups as headings of their rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import groupby
 
 from salsa.report.grid import Cell, Column, scrollable
+from salsa.report.study import looks
 from salsa.report.study.reading import ROLES
 from salsa.report.study.tables import Table
 
+Looks = Mapping[tuple[str, str], looks.Look]
 _ARROWS = {"better": "▲", "worse": "▼"}
 _IN_WORDS = {"better": "above even", "worse": "below even"}
 
 
-def table(shown: Table, roles: bool = True) -> str:
-    """Return a table with its caption and notes; `roles` marks each row in the colour of its role.
+def table(shown: Table, roles: bool = True, looked: Looks | None = None) -> str:
+    """Return a table with its caption and notes; `roles` marks each row, by `looked` as its series are in figures.
 
     The tip of a cell names how many values and which artifacts are behind it. All text is escaped.
     """
@@ -26,7 +28,7 @@ def table(shown: Table, roles: bool = True) -> str:
         parts.append("<tbody>")
         if names:
             parts.append(f'<tr><th scope="rowgroup" class="family" colspan="{len(columns)}">{escape(group)}</th></tr>')
-        parts += [_row(shown, index, names, roles) for index in indices]
+        parts += [_row(shown, index, names, roles, looked or {}) for index in indices]
         parts.append("</tbody>")
     parts.append("</table></div>")
     parts += [f'<p class="caption">{escape(note)}</p>' for note in grid.notes]
@@ -60,13 +62,14 @@ def _heading(column: Column, kind: str, rows: int) -> str:
     return f'<th scope="col"{span}{classes}>{escape(column.heading)}</th>'
 
 
-def _row(shown: Table, index: int, names: int, roles: bool) -> str:
+def _row(shown: Table, index: int, names: int, roles: bool, looked: Looks) -> str:
     row = shown.grid.rows[index][names:]
     first = len(row) - shown.paper
     line = ' class="section"' if index in shown.grid.sections and not _last_of_group(shown, index) else ""
     role = shown.roles[index]
-    mark = f'<span class="mark {role}" title="{escape(ROLES[role])}"></span>' if roles else ""
-    head = f'<th scope="row"{_classes(row[0].tone)}>{mark}{escape(row[0].text)}</th>'
+    mark = looks.mark(role, looked.get((role, row[0].text))) if roles else ""
+    tip = f' title="{escape(ROLES[role])}"' if roles else ""
+    head = f'<th scope="row"{_classes(row[0].tone)}{tip}>{mark}{escape(row[0].text)}</th>'
     cells = (_cell(cell, "paper" if place >= first else "") for place, cell in enumerate(row[1:], 1))
     return f"<tr{line}>{head}{''.join(cells)}</tr>"
 

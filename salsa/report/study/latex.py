@@ -1,4 +1,4 @@
-"""The tables of a study as LaTeX (booktabs): one document that compiles, from which each table can be taken."""
+"""The tables of a study as LaTeX (booktabs): floats that a paper takes with one \\input."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,28 +7,25 @@ from typing import Any
 from unicodedata import lookup
 
 from salsa.report.grid import Cell, Column
-from salsa.report.study import reading, tables
+from salsa.report.study import claims, gaps, reading, tables
 from salsa.report.study.tables import Table
 
+PACKAGES = ("booktabs", "graphicx")
+ALONE = (
+    r"pdflatex -jobname table '\documentclass{article}\usepackage[a4paper,margin=2.5cm]{geometry}"
+    rf"\usepackage{{{','.join(PACKAGES)}}}\begin{{document}}\input{{table}}\end{{document}}'"
+)
+"""The command that sets the file by itself, where it is called table.tex."""
 # With pdfTeX a letter beyond Latin script has no glyph, and would stop the run: it is named by its number there.
-_PREAMBLE = r"""\documentclass{article}
-\usepackage[a4paper,landscape,margin=2cm]{geometry}
-\usepackage{iftex}
-\ifPDFTeX
-  \usepackage[T1]{fontenc}
-  \usepackage[utf8]{inputenc}
-  \usepackage{lmodern}
-\else
-  \usepackage{fontspec}
-\fi
-\usepackage{textcomp}
-\usepackage{booktabs}
-\usepackage{graphicx}
-\newcommand{\anyletter}[2]{\ifPDFTeX U+#2\else #1\fi}
-\begin{document}
-"""
+_LETTER = r"\providecommand{\anyletter}[2]{\ifdefined\Umathcode #1\else U+#2\fi}"
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-"""What makes a table that is wider than the page narrower; closed by a brace."""
+"""What makes a table that is wider than the line narrower; closed by a brace."""
+_WIDEST = 130
+"""Letters of a line of a table about, an interval's counted as less: of more, columns go on in another table."""
+_SMALLER, _BETWEEN = 0.75, 2.5
+"""Of a letter: how wide one of an interval is; and what stands between columns, in letters."""
+_HERE, _CLAIM, _WORD = 0.36, 0.36, 0.18
+"""Of the line: the columns of the paper's claims."""
 _GREEK = (
     *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu"),
     *("xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
@@ -56,7 +53,7 @@ _SPECIAL: Mapping[str, str] = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"{\ttfamily\char34}",
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
     "\u00a0": "~",
@@ -81,23 +78,45 @@ _LETTERS = frozenset(map(chr, (*range(0x20, 0x7F), *range(0xC0, 0x17F)))) - {"\u
 
 
 def document(study: Mapping[str, Any]) -> str:
-    """Return all tables of a study as one LaTeX document for pdfTeX, XeTeX and LuaTeX; all text is escaped."""
-    shown = tables.tables(study)
-    chosen = tables.selection(study)
-    every = [*shown, *([chosen] if chosen else [])]
+    """Return all tables of a study as floats, for pdfTeX, XeTeX and LuaTeX; all text is escaped.
+
+    A comment says which packages are needed, and how the file is set by itself.
+    """
+    shown, chosen = tables.tables(study), tables.selection(study)
+    main, others = shown[:1], [*shown[1:], *([chosen] if chosen else [])]
     parts = [
         f"% {_comment(study['title'])}; study {_comment(study['fingerprint'])}",
-        "% Needs booktabs, graphicx, iftex and textcomp; a table can be taken with the definition of \\anyletter.",
-        _PREAMBLE.rstrip(),
-        rf"\section*{{{escape(study['title'])}}}",
-        escape(study["question"]),
+        rf"% In a paper: \usepackage{{{','.join(PACKAGES)}}}, and \input this file. Letters such as \dj need T1 fonts.",
+        f"% By itself: {ALONE}",
+        _LETTER,
     ]
-    parts += [rf"\par {escape(verdict['sentence'])}" for verdict in study["verdicts"]]
-    for table in every:
-        parts += [f"\n% table {_comment(table.name)}", *_table(table)]
-    how = [*reading.sentences(study, shown), *reading.marks(study, shown, coloured=False)]
-    parts += [rf"\par {escape(sentence)}" for sentence in how]
-    return "\n".join([*parts, r"\end{document}"]) + "\n"
+    for table in main:
+        parts += _floats(table, _said(study, shown))
+    parts += [] if main else _text(study, _said(study, shown))
+    parts += _paper(study)
+    for table in others:
+        parts += _floats(table, [])
+    return "\n".join(parts) + "\n"
+
+
+def _said(study: Mapping[str, Any], shown: list[Table]) -> list[str]:
+    """Return what stands under the main table: the verdicts, what is missing, and how to read it."""
+    said = [f"Missing: {gap}" for gap in gaps.sentences(study)]
+    said += [f"Warning: {warning}" for warning in study["warnings"]]
+    said += [f"{verdict['sentence']}." for verdict in study["verdicts"]]
+    said += [f"{study['question']} {reading.about(study)}."]
+    return [*said, *reading.sentences(study, shown), *reading.marks(study, shown, coloured=False)]
+
+
+def _text(study: Mapping[str, Any], said: Sequence[str]) -> Iterator[str]:
+    """Yield a float of words alone, where a study has no table."""
+    yield from (r"\begin{table}[htbp]", rf"\caption{{{escape(study['title'])}.}}")
+    yield from _notes(said)
+    yield r"\end{table}"
+
+
+def _notes(said: Sequence[str]) -> Iterator[str]:
+    yield from (rf"\par\smallskip{{\footnotesize\raggedright {escape(each)}\par}}" for each in said)
 
 
 def _comment(text: str) -> str:
@@ -118,23 +137,78 @@ def _escaped(letter: str) -> str:
     return rf"\anyletter{{{letter}}}{{{ord(letter):04X}}}"
 
 
-def _table(table: Table) -> Iterator[str]:
-    grid = table.grid
-    names = 1 if table.grouped else 0
-    yield r"\begin{table}[htbp]"
-    yield r"\centering\small"
-    yield rf"\caption{{{escape(grid.title)}. {escape(grid.caption)}}}"
-    columns = grid.columns[names:]
-    yield FIT
-    yield rf"\begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in columns)}}}"
-    yield r"\toprule"
-    yield from _headings(columns)
-    yield r"\midrule"
-    yield from _rows(table, names, len(columns))
-    yield r"\bottomrule"
-    yield r"\end{tabular}}"
-    yield from (rf"\par {{\footnotesize {escape(note)}}}" for note in grid.notes)
-    yield r"\end{table}"
+def _floats(table: Table, said: Sequence[str]) -> Iterator[str]:
+    """Yield a table, or several where its columns have no room beside each other; what is said stands under the last.
+
+    The paper's columns are the last, and so together.
+    """
+    grid, names = table.grid, 1 if table.grouped else 0
+    blocks = _blocks(table, names)
+    for number, block in enumerate(blocks, 1):
+        part = f" ({number} of {len(blocks)})" if len(blocks) > 1 else ""
+        notes = [*grid.notes, *said] if number == len(blocks) else []
+        yield f"\n% table {_comment(table.name)}{part}"
+        yield from (r"\begin{table}[htbp]", r"\centering\small")
+        yield rf"\caption{{{escape(f'{grid.title}{part}. {grid.caption}')}}}"
+        yield FIT
+        columns = [grid.columns[place] for place in block]
+        yield rf"\begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in columns)}}}"
+        yield r"\toprule"
+        yield from _headings(columns)
+        yield r"\midrule"
+        yield from _rows(table, names, block)
+        yield r"\bottomrule"
+        yield r"\end{tabular}}"
+        yield from _notes(notes)
+        yield r"\end{table}"
+
+
+def _blocks(table: Table, names: int) -> list[list[int]]:
+    """Return the columns of each table that a line has room for, evenly filled; each begins with the row's name."""
+    widths = [_width(table, place) for place in range(len(table.grid.columns))]
+    rest = list(range(names + 1, len(widths)))
+    room = _WIDEST - widths[names]
+    count = -(-int(sum(widths[place] for place in rest)) // max(1, int(room))) if rest else 1
+    while True:
+        blocks = _filled(rest, widths, sum(widths[place] for place in rest) / count)
+        if all(sum(widths[place] for place in block) <= room or len(block) == 1 for block in blocks):
+            return [[names, *block] for block in blocks]
+        count += 1
+
+
+def _filled(places: Sequence[int], widths: Sequence[float], least: float) -> list[list[int]]:
+    """Return places in blocks that are about as wide as `least`."""
+    blocks: list[list[int]] = [[]]
+    for place in places:
+        before = sum(widths[each] for each in blocks[-1])
+        if blocks[-1] and before + widths[place] / 2 > least:
+            blocks.append([])
+        blocks[-1].append(place)
+    return blocks
+
+
+def _width(table: Table, place: int) -> float:
+    """Return the width of a column in letters, about."""
+    column = table.grid.columns[place]
+    cells = (row[place] for row in table.grid.rows)
+    inside = max((len(cell.text) + _SMALLER * len(cell.interval) for cell in cells), default=0.0)
+    return max(inside, len(column.heading)) + _BETWEEN
+
+
+def _paper(study: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the box of what the paper reports, beside what came out here."""
+    if study["paper"] is None:
+        return
+    yield "\n% what the paper reports"
+    yield from (r"\begin{table}[htbp]", r"\centering\small")
+    yield rf"\caption{{{escape(f'{claims.TITLE}. {claims.about(study)}')}}}"
+    widths = "".join(rf"p{{{share}\linewidth}}" for share in (_CLAIM, _HERE, _WORD))
+    yield rf"\begin{{tabular}}{{@{{}}{widths}@{{}}}}"
+    yield from (r"\toprule", r"{}The paper & Here & \\", r"\midrule")
+    for each in claims.claims(study):
+        cells = (rf"\raggedright {escape(text)}" for text in (each.claim, each.here, each.verdict))
+        yield rf"{{}}{' & '.join(cells)} \tabularnewline\addlinespace"
+    yield from (r"\bottomrule", r"\end{tabular}", r"\end{table}")
 
 
 def _headings(columns: Sequence[Column]) -> Iterator[str]:
@@ -150,15 +224,15 @@ def _headings(columns: Sequence[Column]) -> Iterator[str]:
     yield f"{{}}{' & '.join(escape(column.heading) for column in columns)} \\\\"
 
 
-def _rows(table: Table, names: int, width: int) -> Iterator[str]:
+def _rows(table: Table, names: int, block: Sequence[int]) -> Iterator[str]:
     """Yield the rows; a group's name stands on a line of its own above them."""
     grid, above = table.grid, None
     for index, row in enumerate(grid.rows):
         if table.grouped and row[0].text != above:
             above = row[0].text
-            yield rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(above)}}}}} \\"
+            yield rf"\multicolumn{{{len(block)}}}{{l}}{{\textit{{{escape(above)}}}}} \\"
         # A bracket or a star at the start would be read as an argument of the end of the row above.
-        yield f"{{}}{' & '.join(_cell(cell) for cell in row[names:])} \\\\"
+        yield f"{{}}{' & '.join(_cell(row[place]) for place in block)} \\\\"
         if index in grid.sections:
             yield r"\midrule" if _ends(table, index) else r"\addlinespace"
 

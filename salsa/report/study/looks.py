@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.markers import MarkerStyle
 
 from salsa.report.figures import COLOURS, DASHES, GREY, INK, MARKERS, PAPER
 
@@ -14,13 +16,22 @@ _ROLES: Mapping[str, tuple[str, str, int]] = {
     "soup": (INK, "*", 2),
     "ppo": (COLOURS[0], MARKERS[0], 0),
     "salsa": (COLOURS[1], MARKERS[1], 1),
+    "control": (COLOURS[2], "^", 2),
 }
 """Colour, marker and number of the dashes of the first series of a role."""
-_SPARE = ("^", "D", "v", "P", "X", "p")
-_FIRST_FREE = 2
-"""Of the colours: those before belong to PPO and SALSA."""
+_SPARE = ("D", "v", "P", "X", "p", ">")
+_FIRST_FREE = 3
+"""Of the colours: those before belong to PPO, SALSA and the controls."""
+_GLYPH = 5.0
+"""Half the width of a mark's drawing."""
 _SHADES = ((PAPER, 0.0), (PAPER, 0.4), (INK, 0.3))
 """What the colour of further series of a role is mixed with, and how much of it."""
+_KEPT = ("control", "other")
+"""Roles whose series look alike in all figures, though some figures lack one of them."""
+_CLOSE = 79
+_CODES = {1: "M", 2: "L", 3: "Q", 4: "C", _CLOSE: "Z"}
+"""What SVG calls the segments of a path."""
+_UP = (1, -1)
 _LARGER = {"*": 1.7, "P": 1.15, "X": 1.1, "h": 1.15, "p": 1.2, "D": 0.9}
 """Size of markers that look smaller or larger than others."""
 
@@ -43,20 +54,54 @@ class Look:
 def of(study: Mapping[str, Any], figure: Mapping[str, Any]) -> dict[tuple[str, str], Look]:
     """Return the look of each series of a figure, by role and label.
 
-    Controls and others keep their colour over all figures of a study; several series of another role are shades of its
-    colour with markers and dashes of their own.
+    Controls and others keep their look over all figures of a study; several series of one role are shades of its
+    colour with markers and dashes of their own, others have colours of their own.
     """
-    free = _unique(entry for each in study["figures"] for entry in each["series"] if entry["role"] not in _ROLES)
+    every = _unique(entry for each in study["figures"] for entry in each["series"] if entry["role"] in _KEPT)
     seen: dict[str, int] = {}
     looks = {}
     for role, label in _unique(figure["series"]):
-        if role in _ROLES:
+        if role in _KEPT:
+            number = [name for kind, name in every if kind == role].index(label)
+        else:
             number = seen.get(role, 0)
             seen[role] = number + 1
-            looks[role, label] = _shade(role, number)
-        else:
-            looks[role, label] = _free(free.index((role, label)))
+        looks[role, label] = _shade(role, number) if role in _ROLES else _free(number)
     return looks
+
+
+def of_all(study: Mapping[str, Any]) -> dict[tuple[str, str], Look]:
+    """Return the look of each series of a study, as in the first figure that has it."""
+    found: dict[tuple[str, str], Look] = {}
+    for figure in study["figures"]:
+        if figure["kind"] != "plane":
+            found = of(study, figure) | found
+    return found
+
+
+def mark(role: str, look: Look | None) -> str:
+    """Return the mark of a role or, better, of a series as a small SVG element, for the rows of tables."""
+    look = look or _first(role)
+    style = MarkerStyle(look.marker)
+    path = style.get_path().transformed(style.get_transform())
+    far = float(np.abs(np.asarray(path.vertices)).max())
+    parts = []
+    for corners, code in path.iter_segments(curves=True, simplify=False):
+        places = " ".join(f"{_GLYPH * value / far * sign:.2f}" for value, sign in zip(corners, _UP * 3, strict=False))
+        parts.append(f"{_CODES[int(code)]}{places if int(code) != _CLOSE else ''}")
+    # A look of its own; else the page's sheet has the colour of the role, in light and dark.
+    own = f' style="color: {look.colour}"' if look.colour != swatch(role) else ""
+    drawn = f'<path fill="currentColor" d="{"".join(parts)}"/>'
+    return f'<svg class="mark {role}" viewBox="-6 -6 12 12" aria-hidden="true"{own}>{drawn}</svg>'
+
+
+def swatch(role: str) -> str:
+    """Return the colour by which a table marks the rows of a role."""
+    return _first(role).colour
+
+
+def _first(role: str) -> Look:
+    return _shade(role, 0) if role in _ROLES else Look(GREY, "o", "-")
 
 
 def _unique(series: Any) -> list[tuple[str, str]]:
@@ -76,13 +121,9 @@ def _shade(role: str, number: int) -> Look:
 def _free(number: int) -> Look:
     colours: Sequence[str] = COLOURS[_FIRST_FREE:]
     turn = number // len(colours)
-    marker = _SPARE[(number + turn) % len(_SPARE)]
-    return Look(colours[number % len(colours)], marker, DASHES[(_FIRST_FREE + number + turn) % len(DASHES)])
-
-
-def swatch(role: str) -> str:
-    """Return the colour by which a table marks the rows of a role."""
-    return _ROLES[role][0] if role in _ROLES else COLOURS[_FIRST_FREE]
+    # Not as the second control, which begins where these would.
+    place = number + turn + _FIRST_FREE
+    return Look(colours[number % len(colours)], _SPARE[place % len(_SPARE)], DASHES[(place + 1) % len(DASHES)])
 
 
 def shown(text: str) -> str:

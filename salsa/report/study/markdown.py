@@ -1,12 +1,14 @@
 """A study as one Markdown page: the verdicts, its tables, how to read them, and what is behind them."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from salsa.report.grid import Cell, Column, Grid, to_markdown
+from salsa.report.grid import Grid, to_markdown
 from salsa.report.markup import escape
-from salsa.report.study import reading, tables
-from salsa.report.study.schema import full_name, headline
+from salsa.report.study import claims, gaps, reading, tables
+from salsa.report.study.schema import NAME, headline
 from salsa.report.tables import settings_grid
 
 
@@ -14,33 +16,67 @@ def page(study: Mapping[str, Any]) -> str:
     """Return the page of a printable study."""
     shown, chosen = tables.tables(study), tables.selection(study)
     main = headline(study)
-    parts = [f"# {escape(study['title'])}", f"**{escape(main['sentence'])}**" if main else ""]
-    parts += [escape(study["question"]), escape(reading.about(study)) + "."]
-    parts += [f"Warning: {escape(warning)}" for warning in study["warnings"]]
+    parts = [f"# {_text(study['title'])}", f"**{_text(main['sentence'])}**" if main else ""]
+    parts += [_text(study["question"]), _text(reading.about(study)) + "."]
+    parts += ["\n".join(f"> **Missing:** {_text(gap)}  " for gap in gaps.sentences(study))]
+    parts += [f"**Warning:** {_text(warning)}" for warning in study["warnings"]]
     others = [verdict for verdict in study["verdicts"] if verdict is not main]
     parts += [_bullets("## Other verdicts", (verdict["sentence"] for verdict in others))] if others else []
-    parts += [to_markdown(table.grid).rstrip() for table in shown]
+    parts += [_grid(grid) for table in shown[:1] for grid in table.blocks()]
+    parts += list(_paper(study))
+    parts += [_grid(grid) for table in shown[1:] for grid in table.blocks()]
     how = [*reading.sentences(study, shown), *reading.marks(study, shown, coloured=False)]
     parts.append(_bullets("## How to read it", how))
-    parts += [to_markdown(chosen.grid).rstrip()] if chosen else []
+    parts += [_grid(chosen.grid)] if chosen else []
     parts += [_bullets("## Notes", study["notes"])] if study["notes"] else []
-    parts += [to_markdown(grid).rstrip() for grid in (settings_grid(study), fingerprints(study))]
+    settings = settings_grid(study)
+    parts += [_grid(settings)] if settings.rows else []
+    parts.append(_text(behind(study)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _bullets(heading: str, sentences: Iterator[str] | list[str]) -> str:
-    return "\n".join([heading, "", *(f"* {escape(sentence)}" for sentence in sentences)])
+def behind(study: Mapping[str, Any]) -> str:
+    """Return which study this is, where the fingerprints of its artifacts are, and what it took."""
+    took = reading.cost(study)
+    return f"Study {study['fingerprint']}; {NAME} has the artifacts behind every cell{f'; {took}' if took else ''}."
 
 
-def fingerprints(study: Mapping[str, Any]) -> Grid:
-    """Return which artifacts each cell comes from, so that every figure can be traced; those without are left out."""
-    rows = []
-    for table in study["tables"]:
-        for row in table["rows"]:
-            for column in table["columns"]:
-                found = (row["cells"].get(column["key"]) or {}).get("fingerprints")
-                if found:
-                    names = [tables.title(table), full_name(row), column["label"]]
-                    rows.append([*(Cell(name, tone="name") for name in names), Cell(" ".join(found))])
-    columns = [Column(name, left=True) for name in ("table", "row", "column", "fingerprints")]
-    return Grid("Fingerprints", f"Study: {study['fingerprint']}. {reading.cost(study)}", columns, rows)
+def _paper(study: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the box of what the paper reports, if the study names it."""
+    if study["paper"] is None:
+        return
+    yield f"## {claims.TITLE}"
+    yield "\n".join(f"> {line}" for line in _box(study))
+
+
+def _box(study: Mapping[str, Any]) -> Iterator[str]:
+    yield _text(claims.about(study))
+    for each in claims.claims(study):
+        yield ""
+        yield f"* Paper: {_text(each.claim)}  "
+        yield f"  Here: {_text(each.here)} (**{each.verdict}**)" if each.here else f"  Here: {each.verdict}"
+
+
+def _grid(grid: Grid) -> str:
+    """Return a table; a group that all of its columns have stands once over it instead of in every heading."""
+    columns = grid.columns[grid.keys :]
+    groups = {column.group for column in columns}
+    if len(columns) < 2 or len(groups) > 1 or not columns[0].group:
+        return _lean(to_markdown(grid)).rstrip()
+    bare = [replace(column, group="") for column in grid.columns]
+    lines = _lean(to_markdown(replace(grid, columns=bare))).rstrip().split("\n")
+    return "\n".join([*lines[:2], f"Columns: {_text(columns[0].group)}.", "", *lines[2:]])
+
+
+def _bullets(heading: str, sentences: Iterable[str]) -> str:
+    return "\n".join([heading, "", *(f"* {_text(sentence)}" for sentence in sentences)])
+
+
+def _text(text: str) -> str:
+    return _lean(escape(text))
+
+
+def _lean(markup: str) -> str:
+    """Return Markdown without the escapes that change nothing: brackets around numbers, a sign before a blank."""
+    bare = re.sub(r"\\\[([-+−–\d.,\s]+)\\\](?![\[(:])", r"[\1]", markup)
+    return bare.replace(" &lt; ", " < ")

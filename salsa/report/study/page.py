@@ -5,15 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-from salsa.report.figures import INK, to_svg
-from salsa.report.grid import Grid, scrollable
+from salsa.report.figures import INK
+from salsa.report.grid import scrollable
 from salsa.report.page import inline
-from salsa.report.study import figures, html, markdown, panels, reading, style, tables
+from salsa.report.study import claims, figures, gaps, html, looks, markdown, panels, reading, style, tables
 from salsa.report.study.schema import headline
 from salsa.report.study.tables import Table
 from salsa.report.tables import settings_grid
 
-_DIGITS = 12
+_DIGITS = 16
 
 
 def page(study: Mapping[str, Any], drawings: Mapping[str, str] | None = None) -> str:
@@ -22,12 +22,13 @@ def page(study: Mapping[str, Any], drawings: Mapping[str, str] | None = None) ->
     The page loads nothing and runs no script, and every text of the study is escaped.
     """
     if drawings is None:
-        drawings = {name: to_svg(figures.draw(study, figure, False)) for name, figure in figures.named(study).items()}
+        drawings = figures.inline(study)
     title = escape(study["title"])
     shown = tables.tables(study)
     pictures = [_figure(study, name, figure, drawings[name]) for name, figure in figures.named(study).items()]
     how = [*reading.sentences(study, shown), *reading.marks(study, shown, coloured=True)]
-    grids = [_section(table.grid.title, html.table(table)) for table in shown]
+    looked = looks.of_all(study)
+    grids = [_section(table.grid.title, html.table(table, looked=looked)) for table in shown]
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -35,10 +36,11 @@ def page(study: Mapping[str, Any], drawings: Mapping[str, str] | None = None) ->
         *_top(study),
         *pictures[:1],
         *grids[:1],
+        *_paper(study),
         _section("How to read it", _prose(how)),
         *pictures[1:],
         *grids[1:],
-        *_selection(tables.selection(study)),
+        *_selection(tables.selection(study), looked),
         *([_section("Notes", _prose(study["notes"]))] if study["notes"] else []),
         *_behind(study),
     ]
@@ -50,15 +52,40 @@ def _top(study: Mapping[str, Any]) -> Iterator[str]:
     yield f"<header><h1>{escape(study['title'])}</h1>"
     main = headline(study)
     if main is not None:
-        yield f'<p class="headline{_decided(main)}">{escape(main["sentence"])}</p>'
+        yield f'<p class="headline{_decided(main)}">{_whole(main["sentence"])}</p>'
     yield f'<p class="question">{escape(study["question"])}</p>'
     yield f'<p class="sub">{escape(reading.about(study))}</p>'
-    yield from (f'<p class="warning">Warning: {escape(warning)}</p>' for warning in study["warnings"])
+    yield from _warnings(study)
     others = [verdict for verdict in study["verdicts"] if verdict is not main]
     if others:
-        items = (f'<li class="verdict{_decided(verdict)}">{escape(verdict["sentence"])}</li>' for verdict in others)
+        items = (f'<li class="verdict{_decided(verdict)}">{_whole(verdict["sentence"])}</li>' for verdict in others)
         yield f'<ul class="verdicts">{"".join(items)}</ul>'
     yield "</header>"
+
+
+def _whole(sentence: str) -> str:
+    """Return a sentence in which no interval is torn by the end of a line."""
+    return re.sub(r"[\d.,+−-]+ %? ?\[[^\]<>&]{1,30}\]", r'<span class="whole">\g<0></span>', escape(sentence))
+
+
+def _warnings(study: Mapping[str, Any]) -> Iterator[str]:
+    """Yield one box with what failed and what else a reader must know before the numbers."""
+    said = [("Missing", gap) for gap in gaps.sentences(study)]
+    said += [("Warning", warning) for warning in study["warnings"]]
+    if said:
+        items = (f"<li><strong>{kind}:</strong> {escape(text)}</li>" for kind, text in said)
+        yield f'<ul class="warning" role="note">{"".join(items)}</ul>'
+
+
+def _paper(study: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the box of what the paper reports, beside what came out here."""
+    if study["paper"] is None:
+        return
+    yield f'<aside class="claims"><h2>{claims.TITLE}</h2><p class="caption">{escape(claims.about(study))}</p><dl>'
+    for each in claims.claims(study):
+        here = f"{escape(each.here)} " if each.here else ""
+        yield f'<dt>{escape(each.claim)}</dt><dd>{here}<span class="holds {each.mark}">{each.verdict}</span></dd>'
+    yield "</dl></aside>"
 
 
 def _decided(verdict: Mapping[str, Any]) -> str:
@@ -79,14 +106,18 @@ def _figure(study: Mapping[str, Any], name: str, figure: Mapping[str, Any], svg:
     """Return a figure with its title, its small print, and its numbers to unfold."""
     drawing = inline(svg, f"figure-{name}", escape(figure["title"]))
     note = escape(figures.explanation(study, figure))
-    inside = f"<figure>{scrollable(figure['title'])}{drawing}</div><figcaption>{note}</figcaption></figure>"
+    width = re.search(r'width="([\d.]+pt)"', svg)
+    # A figure may shrink, but not until its letters are too small: then it scrolls.
+    own = f' style="--own: {width[1]}"' if width else ""
+    inside = f"<figure{own}>{scrollable(figure['title'])}{drawing}</div><figcaption>{note}</figcaption></figure>"
     return _section(figure["title"], f"{inside}{_unfold('The numbers of this figure', _numbers(figure))}")
 
 
 def _numbers(figure: Mapping[str, Any]) -> str:
     """Return the points of a figure as a table, for those who cannot see it or want to copy it."""
     scaled = panels.scaled(figure)
-    heads = ["series", figure["x"]["label"], figure["y"]["label"], "low", "high"]
+    of_models = " : ".join(model["label"] for model in figure.get("models", ()))
+    heads = ["series", of_models or figure["x"]["label"], figure["y"]["label"], "low", "high"]
     if any(panels.names(figure)):
         heads.insert(0, "panel")
     rows = []
@@ -94,7 +125,8 @@ def _numbers(figure: Mapping[str, Any]) -> str:
         names = [series.get("panel") or "", series["label"]][-(len(heads) - 4) :]
         for point in series["points"]:
             numbers = ("" if point[key] is None else f"{point[key]:.5g}" for key in ("value", "low", "high"))
-            rows.append([*names, str(point["x"]), *numbers])
+            place = " : ".join(f"{weight:.3g}" for weight in point.get("weights", ())) or str(point["x"])
+            rows.append([*names, place, *numbers])
     return _list("Points", heads, rows)
 
 
@@ -112,22 +144,27 @@ def _unfold(summary: str, inside: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{inside}</details>"
 
 
-def _selection(chosen: Table | None) -> Iterator[str]:
+def _selection(chosen: Table | None, looked: html.Looks) -> Iterator[str]:
     if chosen is not None:
-        yield _section(chosen.grid.title, html.table(chosen, roles=any(role != "other" for role in chosen.roles)))
+        marked = any(role != "other" for role in chosen.roles)
+        yield _section(chosen.grid.title, html.table(chosen, marked, looked))
 
 
 def _behind(study: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is behind the study: its cost, its settings, and the fingerprints of every cell."""
-    took = reading.cost(study)
-    own = f"Study {study['study']}, {study['fingerprint'][:_DIGITS]}{f'; {took}' if took else ''}."
-    yield f'<section><h2>Behind it</h2><p class="caption">{escape(own)}</p>'
-    for grid in (settings_grid(study), markdown.fingerprints(study)):
-        if grid.rows:
-            yield _unfold(grid.title, _of_grid(grid))
+    """Yield what is behind the study: its cost, its settings, and the fingerprints of all artifacts."""
+    yield f'<section><h2>Behind it</h2><p class="caption">{escape(markdown.behind(study))}</p>'
+    settings = settings_grid(study)
+    if settings.rows:
+        heads = (column.heading for column in settings.columns)
+        yield _unfold(settings.title, _list("Settings", heads, ([cell.text for cell in row] for row in settings.rows)))
+    found = _fingerprints(study)
+    if found:
+        listed = " ".join(f"<code>{escape(each)}</code>" for each in found)
+        yield _unfold(f"Fingerprints of the {len(found):,} artifacts", f'<p class="prints">{listed}</p>')
     yield "</section>"
 
 
-def _of_grid(grid: Grid) -> str:
-    heads = (column.heading for column in grid.columns)
-    return _list(grid.caption or grid.title, heads, ([cell.text for cell in row] for row in grid.rows))
+def _fingerprints(study: Mapping[str, Any]) -> list[str]:
+    """Return the fingerprints of all artifacts behind the cells, each once, as short as the names of their folders."""
+    cells = (cell for table in study["tables"] for row in table["rows"] for cell in row["cells"].values() if cell)
+    return list(dict.fromkeys(each[:_DIGITS] for cell in cells for each in cell.get("fingerprints") or []))

@@ -36,7 +36,7 @@ def marks(study: Mapping[str, Any], shown: list[Table], coloured: bool) -> Itera
     """Yield what the marks of cells are, for a medium that gives full intervals and may colour them."""
     cells = [cell for table in shown for row in table.grid.rows for cell in row]
     if any(cell.interval for cell in cells):
-        yield f"[low, high] is the {study['level']:.0%} interval of that number by itself."
+        yield f"In brackets: the {study['level']:.0%} interval of each number by itself."
     if coloured and any(cell.tone in ("better", "worse") for cell in cells):
         yield "Coloured: the whole interval lies above (green, ▲) or below (red, ▼) 50 %, where neither is better."
 

@@ -1,11 +1,11 @@
-"""The tables of a study as tidy CSV: a line for each cell, with its interval and the fingerprints behind it."""
+"""The tables of a study as tidy CSV: a line for each cell, with its interval and where its fingerprints are."""
 
 import csv
 import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from salsa.report.study.tables import metric, paper
+from salsa.report.study.tables import metric, note, paper
 
 HEADER = (
     "table",
@@ -23,7 +23,8 @@ HEADER = (
     "note",
     "paper",
     "paper_source",
-    "fingerprints",
+    "sources",
+    "sources_at",
 )
 _DIGITS = 12
 """Of a number in the unit of its column: one more, and 100 times 0.57 would not read 57."""
@@ -33,12 +34,21 @@ def tidy(study: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a record with the keys of `HEADER` for each cell that has a meaning; a missing one has no value.
 
     Numbers are in the unit of their column; the paper's figure stands in a column of its own, with its source.
+    `sources` is how many artifacts are behind a cell, `sources_at` the place in `study.json` that has their
+    fingerprints, as a JSON pointer (RFC 6901).
     """
-    for table in study["tables"]:
-        for row in table["rows"]:
+    for place, table in enumerate(study["tables"]):
+        for number, row in enumerate(table["rows"]):
             for column in table["columns"]:
                 if column["key"] in row["cells"]:
-                    yield _record(study, table, row, column)
+                    key = column["key"].replace("~", "~0").replace("/", "~1")
+                    at = f"/tables/{place}/rows/{number}/cells/{key}/fingerprints"
+                    yield _record(study, table, row, column) | _sources(row["cells"][column["key"]], at)
+
+
+def _sources(cell: Mapping[str, Any] | None, at: str) -> dict[str, Any]:
+    count = len((cell or {}).get("fingerprints") or [])
+    return {"sources": count, "sources_at": at if count else None}
 
 
 def _record(
@@ -57,10 +67,9 @@ def _record(
         **numbers,
         "level": study["level"] if numbers["low"] is not None else None,
         "n": cell.get("n"),
-        "note": cell.get("note"),
+        "note": note(study, row, column),
         "paper": figure,
         "paper_source": None if figure is None else table["paper"]["label"],
-        "fingerprints": " ".join(cell.get("fingerprints") or []),
     }
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from salsa.report.schema import finite
 SCHEMA = 1
 NAME = "study.json"
 ROLES = ("sft", "soup", "ppo", "salsa", "control", "other")
-KINDS = ("intervals", "lines", "curves", "plane")
+KINDS = ("intervals", "lines", "curves", "paths", "plane")
 PARTS = (
     "study",
     "title",
@@ -32,6 +32,9 @@ PARTS = (
     "settings",
     "cost",
 )
+OPTIONAL: Mapping[str, Any] = {"paper": None, "missing": []}
+"""Parts that a study may do without, and what stands for them: what the paper reports, and what failed."""
+_CORNERS = 3
 
 
 def checked(study: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +46,7 @@ def checked(study: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"study: schema is {study.get('schema')!r}, this version reads {SCHEMA}")
     for problem in _problems(study):
         raise ValueError(f"study {study.get('study')!r}: {problem}")
-    copy, sentences = finite(study)
+    copy, sentences = finite({**OPTIONAL, **study})
     return {**copy, "warnings": [*copy["warnings"], *sentences]}
 
 
@@ -99,6 +102,17 @@ def _problems(study: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"table {table['name']!r}: {problem}" for problem in _of_table(table))
     for figure in study["figures"]:
         yield from (f"figure {figure['name']!r}: {problem}" for problem in _of_figure(figure))
+    yield from _of_keys("paper", [study["paper"]] if study.get("paper") else [], ("label", "source", "claims"))
+    yield from _of_keys("paper.claims", (study.get("paper") or {}).get("claims", []), ("claim", "here", "holds"))
+    yield from _of_keys("missing", study.get("missing", []), ("family", "replicate", "arm", "stage", "reason"))
+
+
+def _of_keys(part: str, entries: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Iterator[str]:
+    """Yield which keys an entry of a part lacks."""
+    for entry in entries:
+        lacking = [key for key in keys if key not in entry]
+        if lacking:
+            yield f"an entry of {part} lacks {', '.join(lacking)}; give {', '.join(keys)}"
 
 
 def _of_table(table: Mapping[str, Any]) -> Iterator[str]:
@@ -131,6 +145,17 @@ def _of_figure(figure: Mapping[str, Any]) -> Iterator[str]:
         yield f"kind is {figure['kind']!r}; give one of {', '.join(KINDS)}"
     for series in figure["series"]:
         yield from _of_role(series)
+    if figure["kind"] == "plane":
+        yield from _of_plane(figure)
+
+
+def _of_plane(figure: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a figure of the plane through three models lacks."""
+    if len(figure.get("models", ())) != _CORNERS:
+        yield f"has {len(figure.get('models', ()))} models; a plane goes through {_CORNERS}, each with label, x and y"
+    for series in figure["series"]:
+        if any(len(point.get("weights", ())) != _CORNERS for point in series["points"]):
+            yield f"a point of {series['label']!r} has no weights of {_CORNERS} models"
 
 
 def _of_role(entry: Mapping[str, Any]) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """The style sheet of a study's page, in light and dark."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from salsa.report.study.looks import swatch
 from salsa.report.study.schema import ROLES
 
@@ -20,7 +23,16 @@ h1 { font-size: 1rem; font-weight: 600; margin: 0; } h2 { font-size: 1.15rem; ma
 .question { font-size: 1.05rem; margin: 0 0 .2rem; } .sub, .caption, .interval, .blank, caption { color: var(--soft); }
 .sub { margin: .2rem 0; } .caption, figcaption, caption { font-size: .87rem; }
 .caption, figcaption, .prose, .question { max-width: 56rem; } figcaption { color: var(--soft); }
-.warning { border: 1px solid var(--worse); padding: .5rem .9rem; border-radius: .4rem; }
+.warning { border: 1px solid var(--worse); border-left-width: .35rem; padding: .45rem .9rem; margin: .8rem 0;
+  border-radius: .4rem; list-style: none; max-width: 56rem; }
+.claims { border: 1px solid var(--rule); border-radius: .4rem; background: var(--wash); padding: .7rem 1rem .9rem;
+  margin: 1.6rem 0 0; max-width: 56rem; } .claims h2 { margin: 0; } .claims .caption { margin: .2rem 0 .5rem; }
+.claims dl { margin: 0; display: grid; grid-template-columns: 1fr 1fr; gap: .35rem 1.4rem; }
+.claims dt::before { content: "Paper: "; color: var(--soft); } .claims dd::before { content: "Here: ";
+  color: var(--soft); } .claims dd { margin: 0; }
+.holds { font-weight: 600; white-space: nowrap; } .holds.yes { color: var(--better); }
+.holds.no { color: var(--worse); } .holds.open { color: var(--open); }
+.prints { font-size: .82rem; columns: 10rem; } .prints code { display: block; }
 .verdicts { list-style: none; padding: 0; margin: .6rem 0 0; }
 .verdicts li { padding: .12rem 0 .12rem 1.4rem; position: relative; }
 .verdicts li::before { content: "○"; position: absolute; left: .1rem; color: var(--open); }
@@ -44,20 +56,23 @@ tr.section > * { border-bottom: 1px dashed var(--rule); } th.family { font-weigh
 .paper { background: var(--wash); white-space: normal; } td.paper { max-width: 9rem; }
 thead th { white-space: normal; max-width: 14rem; } thead th.group { max-width: none; } td.paper { min-width: 5rem; }
 td.paper.missing { font-size: .82em; line-height: 1.15; }
-.mark { display: inline-block; width: .62rem; height: .62rem; border-radius: 50%; margin-right: .68rem; }
-figure { margin: 0; } figure svg { display: block; max-width: 100%; min-width: 48rem; height: auto;
+.mark { display: inline-block; width: .85rem; height: .85rem; margin-right: .45rem; vertical-align: -.08rem; }
+.whole { white-space: nowrap; }
+figure { margin: 0; } figure svg { display: block; max-width: 100%; min-width: calc(.7 * var(--own, 48rem));
+  height: auto;
   margin-bottom: .3rem; }
 details { border-top: 1px solid var(--rule); padding: .45rem 0; } summary { cursor: pointer; }
 details + section, section + details { margin-top: 1.5rem; }
 .list td, .list th { white-space: normal; text-align: left; vertical-align: top; position: static; }
 .list td { font-family: ui-monospace, monospace; font-size: .82rem; overflow-wrap: anywhere; }
 code { font-family: ui-monospace, monospace; }
-@media (max-width: 40rem) { body { padding: 1rem .8rem 3rem; } .headline { font-size: 1.35rem; } }
+@media (max-width: 40rem) { .claims dl { display: block; } .claims dd { margin: 0 0 .6rem 1rem; }
+  thead th.group { text-align: left; } body { padding: 1rem .8rem 3rem; } .headline { font-size: 1.35rem; } }
 @media print { .wide { overflow: visible; } details { display: none; } }
 """
 
 
-def sheet(scheme: dict[str, str]) -> str:
+def sheet(scheme: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the style sheet; `scheme` says which colours of figures the page exchanges for its own."""
-    marks = (f".mark.{role} {{ background: {scheme.get(swatch(role), swatch(role))}; }}" for role in ROLES)
+    marks = (f".mark.{role} {{ color: {scheme.get(swatch(role), swatch(role))}; }}" for role in ROLES)
     return _CSS + "\n".join(marks) + "\n"

@@ -8,12 +8,11 @@ from typing import Any
 from salsa.report.grid import BLANK, MISSING, Cell, Column, Grid, mark_best, measured
 from salsa.report.judging import toned
 from salsa.report.schema import METRICS, Metric
+from salsa.report.study import gaps
 from salsa.report.study.schema import full_name
 
 UNKNOWN = "not known to us"
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_PRINTS, _DIGITS = 8, 12
-"""Fingerprints that the tip of a cell names, and digits of each."""
 _EVEN = 0.5
 _AT_EDGE = "at the end of the grid: a better coefficient may lie beyond it"
 
@@ -64,20 +63,21 @@ class Table:
 
 def tables(study: Mapping[str, Any]) -> list[Table]:
     """Return the tables of a study, the main one first; the selection of KL coefficients is not among them."""
-    return [_table(table) for table in study["tables"]]
+    return [_table(study, table) for table in study["tables"]]
 
 
-def _table(table: Mapping[str, Any]) -> Table:
+def _table(study: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
     groups = any(row.get("group") for row in table["rows"])
     columns, keys = [*_key_columns(table, groups), *_columns(table["columns"])], 1 + groups
     rows = _best([[*_keys(row, groups), *_cells(row, table["columns"])] for row in table["rows"]], table, keys)
-    notes = _numbered(table)
-    rows = [_marked(cells, row, table["columns"], notes, keys) for cells, row in zip(rows, table["rows"], strict=True)]
+    said = [[note(study, row, column) for column in table["columns"]] for row in table["rows"]]
+    notes = _numbered(said)
+    rows = [_marked(cells, own, notes, keys) for cells, own in zip(rows, said, strict=True)]
     theirs = _paper_columns(table)
     columns += [Column(column["label"], table["paper"]["label"]) for column in theirs]
     rows = [[*cells, *_paper(row, theirs, table)] for cells, row in zip(rows, table["rows"], strict=True)]
-    said = [f"{_mark(number)} {note}" for note, number in notes.items()]
-    grid = Grid(title(table), table["caption"], columns, rows, _sections(table["rows"]), keys, said)
+    below = [f"{_mark(number)} {text}" for text, number in notes.items()]
+    grid = Grid(title(table), table["caption"], columns, rows, _sections(table["rows"]), keys, below)
     return Table(table["name"], grid, [row["role"] for row in table["rows"]], len(theirs))
 
 
@@ -130,34 +130,33 @@ def _cells(row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> Iter
 
 
 def _source(estimate: Mapping[str, Any]) -> str:
-    """Return what the tip of a cell says: how many values, and the fingerprints behind it."""
-    prints = [value[:_DIGITS] for value in estimate.get("fingerprints") or []]
-    more = f" and {len(prints) - _PRINTS} more" if len(prints) > _PRINTS else ""
+    """Return what the tip of a cell says: how many values, and how many artifacts are behind it."""
+    count = len(estimate.get("fingerprints") or [])
     parts = [f"n = {estimate['n']:,}"] if estimate.get("n") is not None else []
-    parts += [f"from {', '.join(prints[:_PRINTS])}{more}"] if prints else []
-    return "; ".join(parts)
+    parts += [f"from {count:,} {'artifact' if count == 1 else 'artifacts'}"] if count else []
+    return ", ".join(parts)
 
 
-def _note(row: Mapping[str, Any], column: Mapping[str, Any]) -> str | None:
-    return (row["cells"].get(column["key"]) or {}).get("note") or None
+def note(study: Mapping[str, Any], row: Mapping[str, Any], column: Mapping[str, Any]) -> str | None:
+    """Return what is said of a cell: its own note, or why it is missing, or nothing."""
+    if column["key"] not in row["cells"]:
+        return None
+    cell = row["cells"][column["key"]]
+    if cell is None or cell["value"] is None:
+        return (cell or {}).get("note") or gaps.reason(study, row)
+    return cell.get("note") or None
 
 
-def _numbered(table: Mapping[str, Any]) -> dict[str, int]:
+def _numbered(said: Sequence[Sequence[str | None]]) -> dict[str, int]:
     """Return the number of each note, in the order in which a reader meets them."""
-    met = (_note(row, column) for row in table["rows"] for column in table["columns"])
-    return {note: number for number, note in enumerate(dict.fromkeys(filter(None, met)), 1)}
+    met = (text for row in said for text in row if text)
+    return {text: number for number, text in enumerate(dict.fromkeys(met), 1)}
 
 
-def _marked(
-    cells: Sequence[Cell],
-    row: Mapping[str, Any],
-    columns: Sequence[Mapping[str, Any]],
-    notes: Mapping[str, int],
-    keys: int,
-) -> list[Cell]:
+def _marked(cells: Sequence[Cell], said: Sequence[str | None], notes: Mapping[str, int], keys: int) -> list[Cell]:
     """Return the cells of a row with the marks of their notes."""
-    own = zip(cells[keys:], (_note(row, column) for column in columns), strict=True)
-    marked = (replace(cell, text=f"{cell.text}{_mark(notes[note])}") if note else cell for cell, note in own)
+    own = zip(cells[keys:], said, strict=True)
+    marked = (replace(cell, text=f"{cell.text}{_mark(notes[text])}") if text else cell for cell, text in own)
     return [*cells[:keys], *marked]
 
 
@@ -178,9 +177,14 @@ def _best(rows: list[list[Cell]], table: Mapping[str, Any], keys: int) -> list[l
 
 
 def _sections(rows: Sequence[Mapping[str, Any]]) -> frozenset[int]:
-    """Return the rows after which a line is drawn: between groups, and before the controls of one."""
-    kinds = [(row.get("group"), row["role"] == "control") for row in rows]
-    return frozenset(index for index, (before, after) in enumerate(pairwise(kinds)) if before != after)
+    """Return the rows after which a line is drawn: between groups, and before the controls that end one."""
+    found = set()
+    for index, (before, after) in enumerate(pairwise(rows)):
+        rest = [row["role"] for row in rows[index + 1 :] if row.get("group") == before.get("group")]
+        controls = set(rest) == {"control"} and before["role"] != "control"
+        if controls or before.get("group") != after.get("group"):
+            found.add(index)
+    return frozenset(found)
 
 
 def _paper_columns(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:

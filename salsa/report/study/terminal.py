@@ -5,14 +5,16 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.padding import Padding
+from rich.panel import Panel
 from rich.text import Text
 
-from salsa.report.study import reading, tables
+from salsa.report.study import claims, gaps, reading, tables
 from salsa.report.study.schema import headline, printable
 from salsa.report.terminal import TerminalTable
 
 _WIDTH = 120
 _DECIDED, _OPEN = "cyan", "yellow"
+_OF_CLAIMS = {"yes": "green", "no": "red", "open": "yellow"}
 
 
 def show(study: Mapping[str, Any], console: Console | None = None) -> None:
@@ -31,13 +33,17 @@ def terminal(study: Mapping[str, Any]) -> Group:
         parts.append(Padding(_verdict(main, bold=True), (0, 0, 0, 2)))
         parts.append(Text(""))
     parts += [Text(study["question"]), Text(reading.about(study), "dim")]
+    parts += [Text(f"Missing: {gap}", "bold red") for gap in gaps.sentences(study)]
     parts += [Text(f"Warning: {warning}", "red") for warning in study["warnings"]]
     parts.append(Text(""))
-    others = [verdict for verdict in study["verdicts"] if verdict is not main]
-    parts += [Padding(_verdict(verdict), (0, 0, 0, 2)) for verdict in others]
-    parts += [Text("")] if others else []
+    smaller = [verdict for verdict in study["verdicts"] if verdict is not main]
+    parts += [Padding(_verdict(verdict), (0, 0, 0, 2)) for verdict in smaller]
+    parts += [Text("")] if smaller else []
     shown, chosen = tables.tables(study), tables.selection(study)
-    parts += [TerminalTable(grid) for table in [*shown, *([chosen] if chosen else [])] for grid in table.blocks()]
+    parts += [TerminalTable(grid) for table in shown[:1] for grid in table.blocks()]
+    parts += [_paper(study), Text("")] if study["paper"] is not None else []
+    others = [*shown[1:], *([chosen] if chosen else [])]
+    parts += [TerminalTable(grid) for table in others for grid in table.blocks()]
     parts += [Text(sentence, "dim") for sentence in reading.sentences(study, shown)]
     parts += [Text(f"Note: {note}") for note in study["notes"]]
     took = reading.cost(study)
@@ -50,3 +56,12 @@ def _verdict(verdict: Mapping[str, Any], bold: bool = False) -> Text:
     decided = verdict["decided"] is not None
     style = f"{_DECIDED if decided else _OPEN}{' bold' if bold else ''}"
     return Text.assemble(("● " if decided else "○ ", style), (verdict["sentence"], style if bold else ""))
+
+
+def _paper(study: Mapping[str, Any]) -> Panel:
+    """Return the box of what the paper reports, with what came out here under each sentence."""
+    lines: list[Any] = [Text(claims.about(study), "dim")]
+    for each in claims.claims(study):
+        here = f"{each.here} ({each.verdict})" if each.here else each.verdict
+        lines += [Text(f"Paper: {each.claim}"), Padding(Text(f"Here: {here}", _OF_CLAIMS[each.mark]), (0, 0, 0, 2))]
+    return Panel(Group(*lines), title=claims.TITLE, title_align="left", border_style="dim")

@@ -1,4 +1,4 @@
-"""Lines over a number or over names, curves with bands, and paths on a plane of two quantities."""
+"""Lines over a number or over names, curves with bands, and paths over two quantities."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def draw(drawn: Figure, figure: Mapping[str, Any], looks: Mapping[tuple[str, str
 
 
 def _asides(figure: Mapping[str, Any], count: int) -> list[float]:
-    """Return by how many inches each series is moved; on a plane, and on curves, points stand where they are."""
+    """Return by how many inches each series is moved; points of paths and curves stand where they are."""
     step = min(_APART, _MOST_APART / max(1, count - 1)) if figure["kind"] == "lines" else 0.0
     return [step * (number - (count - 1) / 2) for number in range(count)]
 
@@ -75,9 +75,9 @@ def _series(axis: Any, figure: Mapping[str, Any], series: Mapping[str, Any], loo
 
 
 def _ordered(figure: Mapping[str, Any], series: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the points of a series from left to right; on a plane they are a path, in the order given."""
+    """Return the points of a series from left to right; paths keep the order given."""
     points = list(series["points"])
-    if figure["kind"] == "plane" and not panels.categorical(panels.places(figure)):
+    if figure["kind"] == "paths" and not panels.categorical(panels.places(figure)):
         return points
     found = panels.places(figure)
     return sorted(points, key=lambda point: found.index(point["x"]))

@@ -7,7 +7,7 @@ from typing import Any
 from tests.report.study import examples
 
 NAME = "_a|b*c<d>&e_%$f$#g\\h{i}^~\"'`[j]\nk--é中α\x1b"
-ASIDE = ("schema", "kind", "role", "panel", "key", "name", "fingerprint", "fingerprints", "decided", "study")
+ASIDE = ("missing", "schema", "kind", "role", "panel", "key", "name", "fingerprint", "fingerprints", "decided", "study")
 
 
 def named() -> dict[str, Any]:
@@ -22,6 +22,8 @@ def named() -> dict[str, Any]:
     for name in ("settings", "cost"):
         study[name] = {NAME: {NAME: NAME}} if name == "settings" else study[name]
     oddly: dict[str, Any] = {key: _renamed(value, key) for key, value in study.items()}
+    oddly["paper"] = _renamed(study["paper"], "")
+    oddly["missing"] = [{**gap, "stage": gap["stage"] + NAME, "reason": NAME} for gap in study["missing"]]
     return oddly
 
 

@@ -1,14 +1,16 @@
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from salsa.report.figures import COLOURS, GREY, INK, to_png, to_svg
-from salsa.report.study import figures, looks
+from salsa.report.study import figures, looks, pictures
 from salsa.report.study.schema import printable
 from tests.report.study import examples
 from tests.report.study.odd import EVERY
@@ -16,9 +18,11 @@ from tests.report.study.odd import EVERY
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
 
 
-def drawn(study: dict[str, Any], framed: bool = True) -> dict[str, Figure]:
-    study = printable(study)
-    return {name: figures.draw(study, figure, framed) for name, figure in figures.named(study).items()}
+KEPT = ("control", "other")
+
+
+def drawn(study: dict[str, Any]) -> dict[str, Figure]:
+    return {name: drawing.figure for name, drawing in figures.drawings(printable(study)).items()}
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -34,10 +38,9 @@ def texts(figure: Figure) -> list[Text]:
     return [text for text in shown if id(text) not in beyond]
 
 
-@pytest.mark.parametrize("framed", [True, False])
 @pytest.mark.parametrize("name", EVERY)
-def test_no_text_is_cut_off_or_covers_another(name: str, framed: bool) -> None:
-    for kind, figure in drawn(EVERY[name](), framed).items():
+def test_no_text_is_cut_off_or_covers_another(name: str) -> None:
+    for kind, figure in drawn(EVERY[name]()).items():
         found = [(text, text.get_window_extent()) for text in texts(figure)]
         for number, (text, box) in enumerate(found):
             inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
@@ -48,16 +51,59 @@ def test_no_text_is_cut_off_or_covers_another(name: str, framed: bool) -> None:
                 assert across <= 1 or down <= 1, f"{kind}: {text.get_text()!r} covers {other.get_text()!r}"
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_what_the_page_cuts_off_is_the_frame_alone(name: str) -> None:
+    for drawing in figures.drawings(printable(EVERY[name]())).values():
+        inches = drawing.figure.dpi
+        low, high = inches * drawing.small, drawing.figure.bbox.y1 - inches * drawing.heading
+        for text in texts(drawing.figure):
+            box = text.get_window_extent()
+            if text.get_gid() in (pictures.HEADING, pictures.SMALL):
+                assert box.y0 >= high - 1 or box.y1 <= low + 1
+            else:
+                assert low - 1 <= box.y0 <= box.y1 <= high + 1, text.get_text()
+
+
+@pytest.mark.parametrize("title", ["Gold", "long " * 40, "<g <g> </g> -- <g/>"])
+def test_the_svg_of_the_page_has_no_frame_and_is_as_high_as_the_rest(title: str) -> None:
+    study = examples.frontier()
+    study["figures"][0]["title"] = title
+    (drawing,) = figures.drawings(printable(study)).values()
+    svg = to_svg(drawing.figure)
+    bare = pictures.bare(drawing, svg)
+    assert svg.count('<g id="frame-') == 2
+    assert "frame-" not in bare
+    ElementTree.fromstring(bare)
+    height = 72 * (drawing.figure.get_figheight() - drawing.heading - drawing.small)
+    found = re.search(r'height="([\d.]+)pt" viewBox="0 ([\d.]+) [\d.]+ ([\d.]+)"', bare)
+    assert found
+    assert [float(part) for part in found.groups()] == pytest.approx([height, 72 * drawing.heading, height], abs=0.01)
+    used = set(re.findall(r'href="#([^"]+)"', bare)) | set(re.findall(r"url\(#([^)]+)\)", bare))
+    assert used <= set(re.findall(r'id="([^"]+)"', bare))
+    with pytest.raises(ValueError, match="the SVG has no size"):
+        pictures.bare(drawing, "<svg></svg>")
+
+
+def test_the_layout_is_solved_once_for_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    solved = []
+    execute = ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *given: (solved.append(1), execute(*given))[1])
+    drawings = figures.drawings(printable(examples.table_1()))
+    pictures.both(drawings)
+    assert len(solved) == len(drawings) == 2
+
+
 def test_roles_have_the_same_colour_in_every_figure() -> None:
     for make in examples.EXAMPLES.values():
         study = make()
         for figure in study["figures"]:
             given = looks.of(study, figure)
+            assert all(looks.of_all(study)[key].colour == look.colour for key, look in given.items() if key[0] in KEPT)
             for (role, label), look in given.items():
-                expected = {"sft": GREY, "soup": INK, "ppo": COLOURS[0], "salsa": COLOURS[1]}.get(role)
+                expected = dict(zip(("ppo", "salsa", "control"), COLOURS, strict=False)) | {"sft": GREY, "soup": INK}
                 first = next(other for kind, other in given if kind == role)
-                if expected and label == first:
-                    assert look.colour == expected
+                if label == first:
+                    assert look.colour == expected[role]
 
 
 def test_a_control_keeps_its_look_where_the_others_are_absent() -> None:
@@ -99,7 +145,9 @@ def test_all_points_and_intervals_are_within_the_axes() -> None:
     for make in examples.EXAMPLES.values():
         study = printable(make())
         for figure in figures.named(study).values():
-            made = figures.draw(study, figure)
+            if figure["kind"] == "plane":
+                continue
+            made = figures.draw(study, figure).figure
             scale = figure["y"].get("scale") or 1
             for axis in made.axes:
                 ends = axis.get_xlim() if figure["kind"] == "intervals" else axis.get_ylim()
@@ -126,7 +174,7 @@ def test_points_at_one_place_stand_beside_each_other_and_near_it() -> None:
     assert max(places) - min(places) <= 0.2 * figure.dpi
 
 
-def test_points_of_a_plane_are_a_path_and_those_of_lines_are_ordered() -> None:
+def test_points_of_paths_keep_their_order_and_those_of_lines_are_ordered() -> None:
     study = examples.frontier()
     study["figures"][0]["series"][0]["points"].reverse()
     path = next(line for line in drawn(study)["frontier"].axes[0].get_lines() if len(line.get_xdata()) == 6)
@@ -154,7 +202,12 @@ def test_a_logarithmic_axis_takes_what_has_a_logarithm(places: list[Any], scale:
 def test_the_small_print_says_what_is_drawn() -> None:
     study = printable(examples.table_1())
     bars, bands = (figures.explanation(study, figure) for figure in study["figures"])
-    assert bars == "Points: means over 8 replicates; bars: 95% intervals; dashed: 50."
+    assert bars == "Points: means over 8 replicates; bars: 95% intervals; dashed: 50, where neither is better."
+    assert figures.explanation(study, study["figures"][0] | {"explanation": "Counts."}) == "Counts."
+    plane = printable(examples.plane())
+    assert figures.explanation(plane, plane["figures"][0]).startswith(
+        "Shading: means over 8 replicates, 58 soups (dots), linear between them; brighter is better."
+    )
     assert bands == "Lines: means over 8 replicates; bands: 95% intervals."
     alone = printable(EVERY["one replicate"]())
     assert figures.explanation(alone, alone["figures"][1]) == "Lines: one replicate, so there are no intervals."
@@ -169,14 +222,14 @@ def test_file_names_are_safe_and_their_own() -> None:
 
 
 def test_equal_studies_give_equal_files_of_each_kind(tmp_path: Path) -> None:
-    pictures = []
+    written = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        paths = figures.write_all(printable(examples.frontier()), tmp_path / name)
-        pictures.append({path.name: path.read_bytes() for path in paths})
-    assert pictures[0] == pictures[1]
+        paths, _ = figures.write_all(printable(examples.frontier()), tmp_path / name)
+        written.append({path.name: path.read_bytes() for path in paths})
+    assert written[0] == written[1]
     starts = {"frontier.png": b"\x89PNG", "frontier.svg": b"<?xml", "frontier.pdf": b"%PDF"}
-    assert {name: data[: len(starts[name])] for name, data in pictures[0].items()} == starts
+    assert {name: data[: len(starts[name])] for name, data in written[0].items()} == starts
 
 
 @pytest.mark.parametrize("name", ["names", "extreme", "one replicate"])
@@ -199,7 +252,7 @@ def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
     study = examples.alpha()
     study["figures"][0]["series"] = study["figures"][0]["series"][:1]
     study["figures"][0]["title"] = "Win rate, KL coefficient tuned for each alpha"
-    assert drawn(study)["alpha"].legends[0].get_texts() == []
+    assert drawn(study)["alpha"].legends == []
 
 
 def test_without_results_there_is_no_figure() -> None:
@@ -208,3 +261,46 @@ def test_without_results_there_is_no_figure() -> None:
 
 def test_shades_of_ink_follow_the_page() -> None:
     assert to_hex(looks.swatch("soup")) == INK
+
+
+def test_the_plane_shows_the_triangle_its_models_and_every_soup_in_each_panel() -> None:
+    figure = drawn(examples.plane())["plane"]
+    panels = [axis for axis in figure.axes if axis.get_title(loc="left")]
+    assert [axis.get_title(loc="left") for axis in panels] == [
+        "Gold reward",
+        "Reward-model score",
+        "Held-out SFT loss",
+    ]
+    for axis in panels:
+        names = {text.get_text() for text in axis.texts}
+        assert {"SFT1", "SFT2", "SFT3"} <= names
+        dots = next(line for line in axis.get_lines() if line.get_marker() == ".")
+        assert len(dots.get_xdata()) == 58
+        ring = next(line for line in axis.get_lines() if len(line.get_xdata()) == 4)
+        corners = [(model["x"], model["y"]) for model in examples.MODELS]
+        assert [tuple(map(float, at)) for at in ring.get_xydata()] == [*corners, corners[0]]
+        star = next(line for line in axis.get_lines() if line.get_marker() == "*")
+        assert list(map(float, star.get_xydata()[0])) == pytest.approx([0.5, 0.866 / 3])
+    bars = [axis.get_xlabel() for axis in figure.axes if axis not in panels]
+    assert bars == ["points, higher is better", "normalised, higher is better", "nats a token, lower is better"]
+
+
+def test_a_plane_without_enough_values_leaves_its_panel_out() -> None:
+    study = examples.plane()
+    for point in study["figures"][0]["series"][1]["points"][2:]:
+        point["value"] = None
+    titles = [axis.get_title(loc="left") for axis in drawn(study)["plane"].axes]
+    assert [title for title in titles if title] == ["Gold reward", "Held-out SFT loss"]
+
+
+def test_the_mark_of_a_row_is_that_of_its_series() -> None:
+    study = examples.table_1()
+    given = looks.of_all(study)
+    square = looks.mark("salsa", given["salsa", "SALSA"])
+    assert square.count("M") == 1
+    assert square.count("L") == 3
+    assert "style=" not in square, "the sheet has the colour of a role"
+    second = looks.mark("control", given["control", "start+ref soup"])
+    assert f"color: {given['control', 'start+ref soup'].colour}" in second
+    assert second != looks.mark("control", given["control", "ref SFT2"])
+    assert looks.mark("other", None).count("C") > 3

@@ -1,6 +1,8 @@
 import re
+import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,9 @@ ENGINES = [name for name in ("pdflatex", "xelatex", "lualatex") if shutil.which(
 
 
 def body(text: str) -> str:
-    """Return what stands between the start and the end of the document, without comments."""
-    inside = text[text.index(r"\begin{document}") :]
-    return "\n".join(line for line in inside.split("\n") if not line.startswith("%"))
+    """Return the file without comments, and without the macro that it brings."""
+    lines = [line for line in text.split("\n") if not line.startswith(("%", r"\providecommand"))]
+    return "\n".join(lines)
 
 
 def check_braces(text: str) -> None:
@@ -85,7 +87,7 @@ def test_text_is_set_as_itself(text: str, expected: str) -> None:
 
 def test_all_tables_are_there_with_bold_intervals_and_the_paper() -> None:
     text = latex.document(printable(examples.table_1()))
-    assert text.count(r"\begin{tabular}") == 3
+    assert text.count(r"\begin{tabular}") == 4
     assert r"\textbf{57.4} {\scriptsize [55.4, 59.4]}" in text
     assert r"\multicolumn{5}{c}{win rate against PPO, \%}" in text
     assert r"51.00 & \textit{not known to us} \\" in text
@@ -93,15 +95,86 @@ def test_all_tables_are_there_with_bold_intervals_and_the_paper() -> None:
     assert r"\cmidrule(lr){2-6}\cmidrule(lr){7-8}" in text
 
 
+def test_the_file_is_floats_alone_and_says_what_it_needs() -> None:
+    text = latex.document(printable(examples.table_1()))
+    assert r"\documentclass" not in body(text)
+    assert r"\usepackage" not in body(text)
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\caption") == 4
+    assert r"% In a paper: \usepackage{booktabs,graphicx}" in text
+    assert f"% By itself: {latex.ALONE}" in text
+
+
+def test_columns_without_room_go_on_in_another_table_under_the_same_rows() -> None:
+    study = examples.alpha()
+    table = study["tables"][0]
+    first = table["columns"][0]
+    table["columns"] = [{**first, "key": str(number), "label": f"column {number}"} for number in range(17)]
+    for row in table["rows"]:
+        row["cells"] = {str(number): examples.cell(0.5, 0.02, number) for number in range(17)}
+    table["paper"] = None
+    text = latex.document(printable(study))
+    parts = re.findall(r"% table alpha \((\d) of (\d)\)", text)
+    assert [part for part, _ in parts] == [str(number) for number in range(1, int(parts[0][1]) + 1)]
+    assert len(parts) > 2
+    assert text.count("KL coefficient of PPO") == len(parts)
+    heads = re.findall(r"column (\d+)", text)
+    assert heads == [str(number) for number in range(17)]
+
+
+def test_verdicts_failures_and_claims_are_there() -> None:
+    text = latex.document(printable(examples.table_1()))
+    assert r"53.4 \% [52.1, 54.7], 8 replicates.\par}" in text
+    assert "Missing: replicate 3 of Gemma is missing from all rows" in text
+    assert r"all cells are above 50 \%, from 50.10 \% (Gemma, hard) to 56.20 \% &" in text
+    assert r"\raggedright does not hold here \tabularnewline" in text
+    assert r"\textit{missing\textsuperscript{2}}" in text
+
+
+def overfull(log: str) -> list[float]:
+    """Return by how many points lines are too wide, as a log tells it."""
+    return [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide", log)]
+
+
+def compiled(command: Sequence[str], folder: Path) -> str:
+    """Return the log of a run that makes a PDF."""
+    done = subprocess.run(
+        [command[0], "-interaction=nonstopmode", "-halt-on-error", *command[1:]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert len(list(folder.glob("*.pdf"))) == 1
+    return "".join(path.read_text(errors="replace") for path in folder.glob("*.log"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not ENGINES, reason="no LaTeX on this machine")
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["table_1", "alpha", "names", "extreme", "empty"])
-def test_the_document_compiles(name: str, engine: str, tmp_path: Path) -> None:
-    (tmp_path / "table.tex").write_text(latex.document(printable(EVERY[name]())), encoding="utf-8")
-    command = [engine, "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
+@pytest.mark.parametrize("name", ["table_1", "names"])
+def test_the_file_compiles_by_the_command_in_its_comment_and_stays_on_the_page(
+    name: str, engine: str, tmp_path: Path
+) -> None:
+    text = latex.document(printable(EVERY[name]()))
+    (tmp_path / "table.tex").write_text(text, encoding="utf-8")
+    _, *command = shlex.split(next(line for line in text.split("\n") if "By itself: " in line).split(": ")[1])
+    log = compiled([engine, *command], tmp_path)
+    assert max(overfull(log), default=0.0) < 5
+    assert "Float too large" not in log
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("pdflatex" not in ENGINES, reason="no pdfLaTeX on this machine")
+def test_all_tables_can_be_taken_by_a_paper_of_two_columns(tmp_path: Path) -> None:
+    lines = [r"\documentclass[twocolumn]{article}", rf"\usepackage{{{','.join(latex.PACKAGES)}}}", r"\begin{document}"]
+    # A name of forty letters without a blank has no place to break in a narrow column.
+    for number, make in enumerate(make for name, make in EVERY.items() if name != "names"):
+        (tmp_path / f"t{number}.tex").write_text(latex.document(printable(make())), encoding="utf-8")
+        lines += ["A paragraph.", rf"\input{{t{number}}}", r"\clearpage"]
+    (tmp_path / "paper.tex").write_text("\n".join([*lines, r"\end{document}"]), encoding="utf-8")
+    assert max(overfull(compiled(["pdflatex", "paper.tex"], tmp_path)), default=0.0) < 5
 
 
 def test_the_odd_name_has_every_special_character() -> None:

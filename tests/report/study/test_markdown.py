@@ -18,20 +18,31 @@ def test_the_verdict_comes_first_and_everything_follows() -> None:
         "**SALSA beats PPO over all families",
         "Does a policy",
         "8 replicates  ·  scale tiny",
-        "Warning: Gemma",
+        "> **Missing:** replicate 3 of Gemma is missing from all rows: sft 2 failed: out of memory",
+        "> **Missing:** replicate 5 of Gemma is missing from start+ref soup: align failed: NaN at step 40",
+        "**Warning:** The coefficient of PPO",
         "## Other verdicts",
-        "## Win rates against PPO",
+        "## Win rates against PPO\n",
+        "Columns: win rate against PPO, %.",
+        "|  | policy | single | two_turn | hard | unseen | mean |",
+        "| Llama2 | SFT1 | 44.3 [42.3, 46.3] |",
+        "## Win rates against PPO: the paper",
+        "## What the paper reports",
+        "> * Paper: all cells are above 50 %, from 50.10 % (Gemma, hard) to 56.20 %",
+        "(**does not hold here**)",
         "## Divergence",
         "## How to read it",
         "## How the KL coefficients were chosen",
         "## Notes",
         "## Settings",
-        "## Fingerprints",
+        examples.fingerprint("study"),
     )
     places = [text.index(part) for part in order]
     assert places == sorted(places)
     assert "| study.name | table\\_1 |" in text or "| study.name | table_1 |" in text
-    assert examples.fingerprint("Gemma", "SALSA", "unseen", 5) in text
+    assert examples.fingerprint("Gemma", "SALSA", "unseen", 5) not in text, "study.json has those"
+    assert "missing² |" in text
+    assert "² missing: replicate 3 of Gemma: sft 2 failed: out of memory; replicate 5 of Gemma: align failed" in text
 
 
 @pytest.mark.parametrize("name", EVERY)

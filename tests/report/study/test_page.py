@@ -106,9 +106,11 @@ def test_heading_rows_span_as_many_columns_as_the_rows_have(text: str) -> None:
 
 
 def test_every_number_leads_to_the_artifacts_behind_it(text: str) -> None:
-    assert f'title="n = 8; from {examples.fingerprint("Llama2", "SALSA", "single", 0)[:12]}, ' in text
-    assert examples.fingerprint("Llama2", "SALSA", "single", 7) in text
-    assert "<summary>Fingerprints</summary>" in text
+    assert 'title="n = 8, from 8 artifacts"' in text
+    short = examples.fingerprint("Llama2", "SALSA", "single", 7)[:16]
+    assert text.count(short) == 1, "once on the whole page, not once a cell"
+    assert "artifacts</summary>" in text
+    assert "study.json has the artifacts behind every cell" in text
 
 
 def test_the_papers_cells_are_marked_as_such(text: str) -> None:
@@ -124,7 +126,30 @@ def test_colours_follow_the_scheme_of_the_page(text: str) -> None:
         assert colour not in body
     for role in ("sft", "soup", "salsa", "control"):
         assert f'class="mark {role}"' in body
-        assert f".mark.{role} {{ background: " in text
+        assert f".mark.{role} {{ color: " in text
+
+
+def test_what_is_missing_is_told_before_the_numbers(text: str) -> None:
+    box = text[text.index('<ul class="warning"') : text.index("</ul>")]
+    assert "<strong>Missing:</strong> replicate 3 of Gemma is missing from all rows: sft 2 failed" in box
+    assert "<strong>Warning:</strong> The coefficient of PPO" in box
+    assert text.index('class="headline') < text.index('<ul class="warning"') < text.index("<svg")
+    assert ">missing²</td>" in text
+
+
+def test_the_papers_claims_stand_in_a_box_with_what_came_out_here(text: str) -> None:
+    box = text[text.index('<aside class="claims">') : text.index("</aside>")]
+    assert "<dt>all cells are above 50 %, from 50.10 % (Gemma, hard) to 56.20 %</dt><dd>10 of 12" in box
+    assert '<span class="holds no">does not hold here</span>' in box
+    assert '<span class="holds yes">holds here</span>' in box
+    assert '<dd><span class="holds open">not compared here</span></dd>' in box
+    assert "Source: published reviews" in box
+    assert text.count("50.10 %") == 1
+    assert "<aside" not in page.page(printable(examples.alpha()))
+
+
+def test_no_interval_is_torn_by_the_end_of_a_line(text: str) -> None:
+    assert '<span class="whole">53.4 % [52.1, 54.7]</span>, 8 replicates</p>' in text
 
 
 def test_commands_in_notes_are_set_as_code(text: str) -> None:

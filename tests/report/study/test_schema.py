@@ -51,6 +51,17 @@ WRONG: dict[str, tuple[Change, str]] = {
         "column 'single' is given 2 times",
     ),
     "a cell": (lambda study: study["tables"][0]["rows"][0]["cells"].update(x=None), "row 'SFT1' has a cell 'x'"),
+    "a plane": (
+        lambda study: study["figures"][0].update(kind="plane", models=[]),
+        "figure 'win_rates': has 0 models; a plane goes through 3",
+    ),
+    "weights": (
+        lambda study: study["figures"][0].update(kind="plane", models=[{}] * 3),
+        "figure 'win_rates': a point of 'SALSA' has no weights of 3 models",
+    ),
+    "the paper": (lambda study: study["paper"].pop("source"), "an entry of paper lacks source; give label, source"),
+    "a claim": (lambda study: study["paper"]["claims"][0].pop("here"), "an entry of paper.claims lacks here"),
+    "what is missing": (lambda study: study["missing"][0].pop("arm"), "an entry of missing lacks arm; give family"),
     "the paper's row": (
         lambda study: study["tables"][0]["paper"]["cells"].update({"SALSA": {"single": "50"}}),
         "the paper's row 'SALSA' is the label of 3 rows; name one row, as 'group: label'",
@@ -70,6 +81,12 @@ def test_what_would_be_shown_wrongly_is_refused(what: str) -> None:
     with pytest.raises(ValueError, match=r"study 'table_1': ") as caught:
         schema.checked(study)
     assert message in str(caught.value)
+
+
+def test_a_study_may_come_without_what_is_optional() -> None:
+    study = examples.alpha()
+    bare = {key: value for key, value in study.items() if key not in schema.OPTIONAL}
+    assert schema.checked(bare) == study
 
 
 def test_printable_texts_are_single_lines_without_control_characters() -> None:

@@ -1,9 +1,11 @@
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from salsa.report.grid import BLANK, MISSING, Cell
+from salsa.report.study import gaps
 from salsa.report.study.schema import printable
 from salsa.report.study.tables import UNKNOWN, Table, paper, selection, tables
 from tests.report.study import examples
@@ -33,8 +35,7 @@ def columns_of(found: Table) -> list[Any]:
 def test_cells_are_in_the_unit_of_their_column_with_interval_and_origin() -> None:
     cell = cells(table(examples.table_1()), "SALSA", "Llama2")["single"]
     assert (cell.text, cell.interval, cell.spread) == ("56.7", "[54.7, 58.7]", "±2.0")
-    first = examples.fingerprint("Llama2", "SALSA", "single", 0)[:12]
-    assert cell.source.startswith(f"n = 8; from {first}, ")
+    assert cell.source == "n = 8, from 8 artifacts"
     headings = {column.heading: column.group for column in table(examples.table_1()).grid.columns}
     assert headings["two_turn"] == "win rate against PPO, %"
 
@@ -47,7 +48,27 @@ def test_a_unit_that_columns_do_not_share_stands_in_each_heading() -> None:
 
 def test_absent_cells_have_no_meaning_and_empty_ones_are_missing() -> None:
     assert cells(table(examples.frontier()), "PPO")["20"] == BLANK
-    assert cells(table(examples.table_1()), "start+ref soup", "Gemma")["hard"] == MISSING
+    study = examples.table_1()
+    assert cells(table(study | {"missing": []}), "start+ref soup", "Gemma")["hard"] == MISSING
+    assert cells(table(study), "start+ref soup", "Gemma")["hard"] == replace(MISSING, text="missing²")
+
+
+def test_a_missing_cell_names_what_failed_of_its_arm_and_family() -> None:
+    study = examples.table_1()
+    rows = {(row["group"], row["label"]): row for row in study["tables"][0]["rows"]}
+    everywhere, one = study["missing"]
+    assert gaps.reason(study, rows["Gemma", "SALSA"]) == "missing: replicate 3 of Gemma: sft 2 failed: out of memory"
+    assert gaps.reason(study, rows["Llama2", "SALSA"]) is None
+    both = gaps.reason(study, rows["Gemma", "start+ref soup"])
+    assert both
+    assert both.endswith("; replicate 5 of Gemma: align failed: NaN at step 40")
+    assert gaps.reason(study, {"label": "SALSA", "group": None}) == gaps.reason(study, rows["Gemma", "SALSA"])
+    assert gaps.reason(study, {"label": "SALSA", "group": "mean of the families"}), "made of all families"
+    many = study | {"missing": [{**everywhere, "replicate": number} for number in range(9)]}
+    assert (gaps.reason(many, rows["Gemma", "SALSA"]) or "").endswith("; and 6 more")
+    assert list(gaps.sentences(study | {"missing": [one]})) == [
+        "replicate 5 of Gemma is missing from start+ref soup: align failed: NaN at step 40"
+    ]
 
 
 def test_the_papers_figures_stand_in_columns_of_their_own() -> None:
@@ -74,7 +95,8 @@ def test_notes_are_numbered_as_they_are_met_and_marked_at_each_cell() -> None:
     study = examples.table_1()
     study["tables"][0]["rows"][0]["cells"]["single"]["note"] = "first"
     found = table(study)
-    assert found.grid.notes == ["¹ first", "² 2 of 8 replicates are missing"]
+    assert list(found.grid.notes[:2]) == ["¹ first", "² 2 of 8 replicates are missing"]
+    assert len(found.grid.notes) == 3
     assert cells(found, "SFT1", "Llama2")["single"].text == "44.3¹"
     assert cells(found, "SALSA", "Gemma")["unseen"].text == "51.0²"
 
@@ -85,6 +107,17 @@ def test_the_best_is_marked_in_each_group_where_a_column_has_a_better_direction(
         assert cells(found, "ref SFT2", family)["mean"].best
         assert not cells(found, "SALSA", family)["mean"].best
     assert not any(cell.best for row in table(examples.table_1(), 1).grid.rows for cell in row)
+
+
+@pytest.mark.parametrize(
+    ("roles", "lines"),
+    [(["ppo", "control", "control"], {0}), (["ppo", "control", "other", "control"], {2}), (["control"] * 2, set())],
+)
+def test_a_line_stands_before_the_controls_that_end_a_table(roles: list[str], lines: set[int]) -> None:
+    study = examples.frontier()
+    row = study["tables"][0]["rows"][0]
+    study["tables"][0]["rows"] = [{**row, "label": str(number), "role": role} for number, role in enumerate(roles)]
+    assert table(study).grid.sections == lines
 
 
 @pytest.mark.parametrize(("low", "high", "tone"), [(0.51, 0.6, "better"), (0.4, 0.49, "worse"), (0.4, 0.6, "")])

@@ -22,6 +22,10 @@ def test_the_verdict_stands_above_all_else_but_the_title() -> None:
     assert lines[1] == "● SALSA beats PPO over all families and suites: 53.4 % [52.1, 54.7], 8 replicates"
     assert "○ The data do not decide between SALSA and ref SFT2: 49.2 % [47.9, 50.6], 8 replicates" in lines
     text = "\n".join(lines)
+    assert "Missing: replicate 3 of Gemma is missing from all rows: sft 2 failed: out of memory" in text
+    assert "What the paper reports" in text
+    assert "Paper: SALSA is above PPO over all" in text
+    assert "Here: 53.4 % [52.1, 54.7] (holds here)" in text
     assert "56.7 ±2.0" in text
     assert "Win rates against PPO: the paper" in text
     assert "How the KL coefficients were chosen" in text

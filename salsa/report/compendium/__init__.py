@@ -1,0 +1,1 @@
+"""One page over everything in an outputs folder: studies, experiments, samples, landscapes, lineage."""

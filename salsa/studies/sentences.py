@@ -1,0 +1,50 @@
+"""Computed sentences about differences: which of two is more, less, or that the data do not decide."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from salsa.evaluation.statistics import Estimate
+from salsa.evaluation.study.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What to say of a difference that lies above zero, below it, or is not decided."""
+
+    above: str
+    below: str
+    undecided: str
+
+
+def sentence(
+    claims: Claims,
+    difference: Estimate,
+    figures: str,
+    level: float,
+    p: float | None = None,
+) -> Verdict:
+    """Return the sentence that a difference with its interval allows, followed by `figures`.
+
+    It is decided where the interval leaves out zero and, with several comparisons, the corrected p value `p` is no
+    more than 1 - `level`, too.
+    """
+    decided = _decided(difference, level, p)
+    claim = {"first": claims.above, "second": claims.below, None: claims.undecided}[decided]
+    replicates = f"{difference.n} replicate" if difference.n == 1 else f"{difference.n} replicates"
+    tested = "" if p is None else f"; {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'} after Holm's correction"
+    return Verdict(f"{claim}: {figures}, {replicates}{tested}", decided)
+
+
+def signed(estimate: Estimate, digits: int) -> str:
+    """Return a difference with its sign and its interval."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:+.{digits}f} (no interval)"
+    return f"{estimate.value:+.{digits}f} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
+
+
+def _decided(difference: Estimate, level: float, p: float | None) -> Literal["first", "second"] | None:
+    if difference.low is None or difference.high is None or (p is not None and not p <= 1 - level):
+        return None
+    if difference.low > 0:
+        return "first"
+    return "second" if difference.high < 0 else None

@@ -102,7 +102,8 @@ def _verdicts(
         for family, span in spans.items()
         if span is None
     ]
-    for (family, (first, second)), (gap, span), p in zip(asked, gaps, p_values, strict=True):
+    counts = [main] * main + [len(asked) - main] * (len(asked) - main)
+    for (family, (first, second)), (gap, span), p, count in zip(asked, gaps, p_values, counts, strict=True):
         where = f"at matched KL to {ANCHOR} ({span[0]:.2g} to {span[1]:.2g} nats){at[family]}"
         claims = Claims(
             f"{first} is above {second} {where}",
@@ -111,7 +112,7 @@ def _verdicts(
         )
         mean = t_interval(gap, settings.level)
         figures = f"{signed(mean, 2)} {settings.unit} of {settings.measure}"
-        found.append(sentence(claims, mean, figures, settings.level, p))
+        found.append(sentence(claims, mean, figures, settings.level, p, count))
     return found
 
 
@@ -150,7 +151,7 @@ def _lengths(models: Sequence[Model], settings: Settings, at: str) -> list[Verdi
             f"The data do not decide whether the replies of {arm} get shorter {over}",
         )
         figures = f"from {low.mean():.1f} to {high.mean():.1f} tokens, {signed(change, 1)}"
-        found.append(sentence(claims, shorter, figures, settings.level, p))
+        found.append(sentence(claims, shorter, figures, settings.level, p, len(arms)))
     return found
 
 

@@ -64,7 +64,7 @@ def distances(evidence: Evidence, settings: Settings) -> list[Verdict]:
         )
         more = t_interval(difference, settings.level)
         ends = f"KL {reached[first].mean():.2f} and {reached[second].mean():.2f} nats a reply (k1)"
-        found.append(sentence(claims, more, f"{ends}, {signed(more, 2)}", settings.level, p))
+        found.append(sentence(claims, more, f"{ends}, {signed(more, 2)}", settings.level, p, len(apart)))
     return found
 
 
@@ -118,13 +118,15 @@ def answers(evidence: Evidence, settings: Settings) -> tuple[list[Verdict], dict
         for kind in KINDS:
             tests = [_margins(evidence, each) for each in asked if each.kind == kind]
             p_values[kind] = corrected(tests, settings.rng()) if tests else []
+    counts = {kind: sum(each.kind == kind for each in asked) for kind in KINDS}
     found = []
     for each in asked:
         p = p_values[each.kind].pop(0) if p_values else None
         share = rate(evidence, each.group, each.first, each.second, each.suites, settings)
         replicates = len(evidence.replicates)
-        found.append(verdict(each.first, each.second, each.place, share, replicates, settings.level, p))
-    return found, {kind: sum(each.kind == kind for each in asked) for kind in KINDS}
+        count = counts[each.kind]
+        found.append(verdict(each.first, each.second, each.place, share, replicates, settings.level, p, count))
+    return found, counts
 
 
 def _asked(evidence: Evidence, settings: Settings) -> list[_Question]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from salsa.evaluation.statistics import Estimate
-from salsa.evaluation.study.verdict import Verdict
+from salsa.evaluation.study.verdict import Verdict, p_value
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,17 @@ def sentence(
     figures: str,
     level: float,
     p: float | None = None,
+    comparisons: int = 1,
 ) -> Verdict:
     """Return the sentence that a difference with its interval allows, followed by `figures`.
 
-    It is decided where the interval leaves out zero and, with several comparisons, the corrected p value `p` is no
+    It is decided where the interval leaves out zero and the p value `p`, corrected for so many `comparisons`, is no
     more than 1 - `level`, too.
     """
     decided = _decided(difference, level, p)
     claim = {"first": claims.above, "second": claims.below, None: claims.undecided}[decided]
     replicates = f"{difference.n} replicate" if difference.n == 1 else f"{difference.n} replicates"
-    tested = "" if p is None else f"; {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'} after Holm's correction"
+    tested = "" if p is None else f"; {p_value(p, comparisons)}"
     return Verdict(f"{claim}: {figures}, {replicates}{tested}", decided)
 
 

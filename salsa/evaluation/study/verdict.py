@@ -31,11 +31,13 @@ def verdict(
     replicates: int,
     level: float = LEVEL,
     corrected: float | None = None,
+    comparisons: int = 1,
 ) -> Verdict:
     """Return the verdict on `rate`, the share of replies by which `first` beats `second` on the suite `where`.
 
     One arm wins where the interval lies wholly on its side of one half and, with several comparisons, the `corrected`
-    p value is no more than 1 - `level` too. The sentence gives the winner's rate, so that of `second` is 1 - `rate`.
+    p value, of so many `comparisons`, is no more than 1 - `level` too. The sentence gives the winner's rate, so that
+    of `second` is 1 - `rate`.
     Raises ValueError for a rate that is no share (a percentage, say).
     """
     if not 0 <= rate.value <= 1:
@@ -47,7 +49,7 @@ def verdict(
     else:
         claim = f"{first} beats {second}" if decided == "first" else f"{second} beats {first}"
     count = f"{replicates} replicate" if replicates == 1 else f"{replicates} replicates"
-    tested = "" if corrected is None else f"; {_p(corrected)} after Holm's correction"
+    tested = "" if corrected is None else f"; {p_value(corrected, comparisons)}"
     return Verdict(f"{claim} on {where}: {_percent(said, decided is not None)}, {count}{tested}", decided)
 
 
@@ -75,8 +77,10 @@ def _percent(rate: Estimate, decided: bool) -> str:
     return f"{value} % [{low}, {high}]"
 
 
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+def p_value(value: float, comparisons: int = 1) -> str:
+    """Return a p value in words, with the number of comparisons for which it is corrected."""
+    said = "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return said if comparisons == 1 else f"{said} after Holm's correction for {comparisons}"
 
 
 def sign_flip(differences: ArrayLike, rng: np.random.Generator, rounds: int = FLIPS) -> tuple[float, bool]:

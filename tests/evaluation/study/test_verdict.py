@@ -45,10 +45,10 @@ def test_one_replicate_has_no_interval_and_decides_nothing():
 
 
 def test_a_corrected_p_value_can_take_a_verdict_back():
-    assert of(0.52, 0.541, 0.563, corrected=0.02).sentence.endswith(
-        "54.1 % [52.0, 56.3], 16 replicates; p = 0.020 after Holm's correction"
+    assert of(0.52, 0.541, 0.563, corrected=0.02, comparisons=3).sentence.endswith(
+        "54.1 % [52.0, 56.3], 16 replicates; p = 0.020 after Holm's correction for 3"
     )
-    assert of(0.52, 0.541, 0.563, corrected=0.0002).sentence.endswith("; p < 0.001 after Holm's correction")
+    assert of(0.52, 0.541, 0.563, corrected=0.0002).sentence.endswith("16 replicates; p < 0.001")
     assert of(0.52, 0.541, 0.563, corrected=0.02).decided == "first"
     withdrawn = of(0.52, 0.541, 0.563, corrected=0.06)
     assert withdrawn.sentence.startswith("The data do not decide between SALSA and PPO on single: 54.1 %")

@@ -54,11 +54,13 @@ _POOLS: dict[str, Pool] = {}
 class JobFailed(RuntimeError):
     """The job did not reach all that was asked for.
 
-    `folders` are those of the results that it reached, `failures` the events of the stages that failed.
+    `folders` are those of the results that it reached, `failures` the events of the stages that failed, `computed` the
+    number of stages that did not.
     """
 
     folders: Sequence[Path] = ()
     failures: Sequence[Event] = ()
+    computed: int = 0
 
 
 EXPECTED = (
@@ -288,7 +290,7 @@ def compute(config: Config, plan: Plan, group: str, store: Store, console: Conso
             f"failed: {reasons}{blocked}; everything that did not depend on that is in the store; "
             f"log: {Path(HydraConfig.get().runtime.output_dir)}"
         )
-        failed.failures = display.failures
+        failed.failures, failed.computed = display.failures, display.computed
         raise failed
     return display.computed
 

@@ -6,7 +6,6 @@ composed once for each choice, and the values are set in copies by Hydra's own c
 
 import copy
 import pickle
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,7 +85,7 @@ class Composer:
 
         The first is pickled, in memory only: reading it again is five times as fast as copying it.
         """
-        self._asked: Counter[Shape] = Counter()
+        self._asked: dict[Shape, Sequence[Override]] = {}
         self._readers: dict[Shape, Reader] = {}
         self.parsed = cache(self._parsed)
         self._parse_text = cache(omegaconf.base.parse)
@@ -104,19 +103,19 @@ class Composer:
     def _config(self, groups: tuple[str, ...], values: Sequence[Override]) -> Config:
         """Return the configuration with some values set; by a template from the second job that sets the same keys."""
         shape = groups, tuple(each.key_or_group for each in values)
-        self._asked[shape] += 1
-        if self._asked[shape] == 1 or not fits(values):
+        first = self._asked.setdefault(shape, values)
+        if first == values or not (fits(first) and fits(values)):
             return self._whole(groups, values)
         try:
             if shape not in self._readers:
-                self._readers[shape] = self._reader(groups, values)
+                self._readers[shape] = self._reader(groups, first, values)
             return self._readers[shape](values)
         except UNPLANNABLE:
             return self._whole(groups, values)  # says what is wrong as it does of a single job
 
-    def _reader(self, groups: tuple[str, ...], values: Sequence[Override]) -> Reader:
-        """Return what reads jobs that differ in values: a template, if it gives what reading everything gives."""
-        template = Template(self._with_values(groups, values), values)
+    def _reader(self, groups: tuple[str, ...], first: Sequence[Override], values: Sequence[Override]) -> Reader:
+        """Return what reads jobs that differ in values: a template of one, if it gives what reading another gives."""
+        template = Template(self._with_values(groups, first), first)
         whole = partial(self._whole, groups)
         return template.config if template.config(values) == whole(values) else whole
 

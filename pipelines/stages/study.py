@@ -10,14 +10,16 @@ from pipelines.stages.select import SELECT
 from pipelines.stages.tax import TAX
 from pipelines.work import Work
 from salsa.evaluation.scores import read
-from salsa.evaluation.study.verdict import Verdict
 from salsa.report.study.folder import write
-from salsa.studies.claims import Claim, compared
+from salsa.studies.claims import Claim
 from salsa.studies.comparison import comparison
 from salsa.studies.evidence import Evidence, Model, Point
 from salsa.studies.frontier import frontier
 from salsa.studies.landscape import Soup, landscape
 from salsa.studies.settings import Settings
+
+SHOWN = ("families", "suites", "judge", "tie_margin", "temperature", "rounds", "seed")
+"""Settings that readers of the tables need."""
 
 
 def run(work: Work) -> tuple[str, dict[str, Any]]:
@@ -41,6 +43,7 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         places=config["places"],
     )
     found = _found(work, settings)
+    reasons = work.stage.execution["reasons"]
     told = {
         "schema": 1,
         "study": config["study"],
@@ -52,17 +55,16 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
         "replicates": len({model["replicate"] for model in config["models"]}),
         "level": config["level"],
         "selection": _selection(work),
-        "paper": _paper(config["paper"], found, settings),
+        "paper": _paper(config["paper"], found),
         "warnings": [],
-        "settings": {
-            key: config[key] for key in ("families", "suites", "judge", "tie_margin", "temperature", "rounds", "seed")
-        },
+        "settings": {key: config[key] for key in SHOWN} | {"prompts": _prompts(work)},
         "made_with": work.stage.execution["made_with"],
-        "missing": config["missing"],
+        "missing": [gap | {"reason": reasons.get(gap["stage"], "")} for gap in config["missing"]],
         "cost": None,
         **found,
     }
-    told["warnings"] = [*config["warnings"], *_warnings(told["selection"])]
+    refused = [f"{says}: {stage} failed: {reasons.get(stage, '')}" for says, stage in config["refused"].items()]
+    told["warnings"] = [*refused, *config["warnings"], *found.get("warnings", ()), *_warnings(told["selection"])]
     if config["judge"] == "reward_model":
         told["warnings"].append("the judge is the reward model that was optimised: no evidence of better replies")
     files = write(told, work.folder)
@@ -71,12 +73,9 @@ def run(work: Work) -> tuple[str, dict[str, Any]]:
     return headline, {"verdict": headline}
 
 
-def _paper(known: dict[str, Any], found: dict[str, Any], settings: Settings) -> dict[str, Any] | None:
-    """Return what the paper reports beside what is found; take the claims that were compared out of `found`."""
-    told = found.pop("claims", None)
-    if told is None:
-        main = Verdict(**found["verdicts"][found["headline"]])
-        told = compared(settings.claims, lambda pair: main, main)
+def _paper(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the paper reports beside what is found, taken out of `found`; None where there are no claims."""
+    told = found.pop("claims")
     if found["tables"] and (cells := _cells(known["cells"], found["tables"][0])):
         found["tables"][0]["paper"] = {"label": known["label"], "cells": cells}
     return {"label": known["label"], "source": known["source"], "claims": told} if told else None
@@ -158,6 +157,17 @@ def _named(point: dict[str, Any]) -> Point:
     return Point(point["step"], point["judge"], point["reward"], point["length"], point["unfinished"], kl)
 
 
+def _prompts(work: Work) -> dict[str, int]:
+    """Return how many prompts each suite has on which the study's figures are measured."""
+    config, (first, *_) = work.config, work.config["models"]
+    if config["kind"] == "comparison":
+        roles = {suite: f"{first['key']}:judge:{suite}" for suite in config["suites"]}
+        return {suite: len(read(work.inputs[role].file(SCORES))) for suite, role in roles.items()}
+    role = f"{first['key']}:anchors" if config["kind"] == "frontier" else first["key"]
+    about = work.inputs[role].manifest["config"]
+    return {about.get("suite", "validation"): about["prompts"]}
+
+
 def _selection(work: Work) -> dict[str, Any] | None:
     """Return how coefficients were chosen; None where there was nothing to choose."""
     roles = [role for role in work.inputs if role.startswith("select:")]
@@ -168,20 +178,22 @@ def _selection(work: Work) -> dict[str, Any] | None:
         _, family, arm = role.split(":", 2)
         chosen.append({"family": family, "arm": arm} | work.inputs[role].json(SELECT))
     about = work.inputs[roles[0]].manifest["config"]
+    grids = [work.inputs[role].manifest["config"]["grid"] for role in roles]
     return {
         "suite": about["suite"],
         "rule": chosen[0]["rule"],
         "replicates": about["replicates"],
         "prompts": work.config["selection_prompts"],
-        "grid": about["grid"],
+        "grid": sorted({coefficient for grid in grids for coefficient in grid}),
         "chosen": chosen,
     }
 
 
 def _warnings(selection: dict[str, Any] | None) -> list[str]:
-    edges = [each for each in (selection or {"chosen": []})["chosen"] if each["edge"]]
-    return [
-        f"the coefficient of {each['arm']} ({each['family']}), {each['coefficient']:g}, is at the edge of the grid: "
-        "the best one may lie outside; widen study.coefficients"
-        for each in edges
+    edges = [
+        f"{each['coefficient']:g} of {each['arm']} ({each['family']})"
+        for each in (selection or {"chosen": []})["chosen"]
+        if each["edge"]
     ]
+    says = "chosen coefficients at the edge of the grid, so that better ones may lie outside (study.coefficients): "
+    return [says + ", ".join(edges)] if edges else []

@@ -21,15 +21,29 @@ from pipelines.experiment import Builder
 from pipelines.plan import Plan, Stage
 from pipelines.ranges import plain, require
 from pipelines.schema import check_suites
-from pipelines.study.gaps import Cell, Gaps, Lost, cause, left_out, missing
+from pipelines.study.gaps import Cell, Gaps, Loss, Lost, cause, gaps
 from pipelines.study.settings import SELECTION_REPLICATES, SFT, SOUP
 
 VALIDATION = "validation"
 """The suite by which coefficients are chosen. KL and fronts are measured on it, too; win rates never are."""
 SHAPES = (StudyKind.line, StudyKind.plane)
 """Kinds that show soups before any RL: on the line through two SFT models, on the plane through three."""
-OF_THE_COMMAND = ("study", "worker", "plan", "why", "outputs", "logger", "compute", "opponent", "controls")
-"""Parts of a configuration that say nothing of how a study's models were made and measured."""
+OF_THE_CELLS = (
+    "seed",
+    "data",
+    "model",
+    "scale",
+    "base",
+    "sft",
+    "preferences",
+    "reward",
+    "lora",
+    "policy",
+    "generation",
+)
+"""Parts of a configuration that all cells of a family share, but for what an arm sets."""
+OF_AN_ARM_ALONE = ("init", "reference", "kl_coef", "rewards")
+"""Keys of `policy` that an arm or the study sets, and reward rules, whose arguments may hold anything."""
 Chosen = Mapping[tuple[str, str], float]
 """The coefficient of each family and arm."""
 OF_AN_ARM = ("soup", "reference@policy", "align@policy")
@@ -48,8 +62,8 @@ class Study:
         self.config = config
         self.digest = digest
         self.plan = Plan()
-        self.refused: list[str] = []
-        """Coefficients that could not be chosen, and why."""
+        self.refused: dict[str, Loss] = {}
+        """What could not be chosen, or chosen by, and why."""
         self.chooses = self.settings.kind is StudyKind.comparison
         self.shape = self.settings.kind.value if self.settings.kind in SHAPES else ""
         self.suites = list(self.settings.suites or config.suite.names)
@@ -85,16 +99,14 @@ class Study:
         """Plan the choice of coefficients; return the stage that chooses, for each family and arm.
 
         There is none where there is one coefficient only, or all are reported. With what has `failed` before, the plan
-        begins anew: coefficients that it concerns are left out, and so is an arm that is left with none.
+        begins anew: coefficients and replicates that it concerns are left out, and so is an arm that is left with none.
         """
         settings, judge = self.settings, self.config.judge
-        self.plan, self.refused = Plan(), []
+        self.plan, self.refused = Plan(), {}
         if len(settings.coefficients) == 1 or not self.chooses:
             return {}
-        replicates = range(SELECTION_REPLICATES, SELECTION_REPLICATES + settings.selection_replicates)
         identity = {
             "suite": VALIDATION,
-            "replicates": settings.selection_replicates,
             "tie_margin": float(judge.tie_margin),
             "rounds": judge.rounds,
             "level": float(judge.level),
@@ -102,39 +114,49 @@ class Study:
         }
         chosen = {}
         for family, arm in self._composed:
-            starts: dict[str, Stage] = {}
-            measured: dict[float, list[Stage]] = {float(value): [] for value in settings.coefficients}
-            for place, replicate in enumerate(replicates):
-                builder = self._builder(self._composed[family, arm], replicate)
-                sft = Row(_named(SFT, family, replicate), "ingredient", builder.sft[0])
-                starts[f"sft_{place}"] = self._validated(builder, sft)
-                for coefficient, stages in measured.items():
-                    row = self._row(builder, family, arm, replicate, coefficient)
-                    stages.append(self._validated(builder, row))
-            grid = self._choosable(family, arm, [*starts.values()], measured, failed)
-            inputs = starts | {
-                f"c{index}_r{place}": stage
+            replicates = self._selecting(family, arm, failed)
+            grid = self._choosable(family, arm, replicates, failed)
+            inputs = {f"sft_{place}": start for place, (start, _) in enumerate(replicates)} | {
+                f"c{index}_r{place}": measured[coefficient]
                 for index, coefficient in enumerate(grid)
-                for place, stage in enumerate(measured[coefficient])
+                for place, (_, measured) in enumerate(replicates)
             }
             if grid:
-                chosen[family, arm] = self.plan.add(
-                    "select", f"select {arm} {family}", identity | {"grid": grid}, inputs
-                )
+                told = identity | {"replicates": len(replicates), "grid": grid}
+                chosen[family, arm] = self.plan.add("select", f"select {arm} {family}", told, inputs)
         return chosen
 
+    def _selecting(self, family: str, arm: str, failed: Lost) -> list[tuple[Stage, dict[float, Stage]]]:
+        """Plan what an arm's coefficient is chosen by: of each replicate SFT1, and the arm at each coefficient.
+
+        Replicates whose SFT1 or whose reward model has failed are left out, and noted.
+        """
+        found = []
+        for replicate in range(SELECTION_REPLICATES, SELECTION_REPLICATES + self.settings.selection_replicates):
+            builder = self._builder(self._composed[family, arm], replicate)
+            start = self._validated(builder, Row(_named(SFT, family, replicate), "ingredient", builder.sft[0]))
+            measured = {
+                float(coefficient): self._validated(builder, self._row(builder, family, arm, replicate, coefficient))
+                for coefficient in self.settings.coefficients
+            }
+            loss = cause([start], self.plan, failed)
+            if loss is None:
+                found.append((start, measured))
+            else:
+                self.refused[f"replicate {replicate} of {family} is left out of the choice of coefficients"] = loss
+        return found
+
     def _choosable(
-        self, family: str, arm: str, starts: list[Stage], measured: Mapping[float, list[Stage]], failed: Lost
+        self, family: str, arm: str, replicates: Sequence[tuple[Stage, Mapping[float, Stage]]], failed: Lost
     ) -> list[float]:
         """Return the coefficients that all replicates have come through, and note the others."""
         grid = []
-        for coefficient, stages in measured.items():
-            loss = cause([*starts, *stages], self.plan, failed)
-            if loss is None:
+        for coefficient in map(float, self.settings.coefficients):
+            loss = cause([measured[coefficient] for _, measured in replicates], self.plan, failed)
+            if loss is not None:
+                self.refused[f"coefficient {coefficient:g} of {arm} ({family}) could not be chosen"] = loss
+            elif replicates:
                 grid.append(coefficient)
-            else:
-                at = f"coefficient {coefficient:g} of {arm} ({family})"
-                self.refused.append(f"{at} could not be chosen: {loss.stage} failed: {loss.reason}")
         return grid
 
     def reporting(
@@ -143,8 +165,7 @@ class Study:
         """Plan what is reported, beside what was planned before; return the stage that makes the study's tables.
 
         `chosen` are the coefficients that came out of `selected`, the stages that chose them; a study of fronts reports
-        all of them. Arms and replicates that lack something that has `failed` are left out; None where nothing, or not
-        the main question, is left.
+        all of them. What lacks something that has `failed` is left out (`gaps`); None where nothing is left.
         """
         if self.shape:
             return self._landscape(failed)
@@ -153,14 +174,18 @@ class Study:
             Cell(about["family"], about["arm"], about["replicate"], cause(stages.values(), self.plan, failed))
             for _, stages, about in measured
         ]
-        arms, replicates = left_out(cells)
-        arms |= {arm for family, arm in self._composed if self.chooses and (family, arm) not in chosen}
-        if arms & {self.settings.baseline, *self.settings.asks[0]} or len(replicates) == self.settings.replicates:
+        unchosen = {cell for cell in self._composed if self.chooses and cell not in chosen}
+        found = gaps(cells, {SFT, SOUP, self.settings.baseline, *self.settings.asks[0]}, unchosen)
+        if self._nothing_left(found):
             return None
         told: list[dict[str, Any]] = []
-        inputs: dict[str, Stage] = {f"select:{family}:{arm}": stage for (family, arm), stage in selected.items()}
+        inputs: dict[str, Stage] = {
+            f"select:{family}:{arm}": stage
+            for (family, arm), stage in selected.items()
+            if family not in found.families and arm not in found.arms
+        }
         for (row, stages, about), cell in zip(measured, cells, strict=True):
-            if cell.loss or about["arm"] in arms or about["replicate"] in replicates:
+            if found.leave_out(cell):
                 continue
             key = f"m{len(told)}"
             inputs.update({f"{key}:{role}": stage for role, stage in stages.items()})
@@ -170,7 +195,11 @@ class Study:
                 about |= {"training": row.model.fingerprint[:16], "needs": [identity[:16] for identity in needs]}
                 about["besides"] = [identity[:16] for identity in self._besides(row.model)]
             told.append({"key": key, "fingerprint": row.model.fingerprint, **about})
-        return self._tables(told, inputs, Gaps(arms, replicates, missing(cells, arms)))
+        return self._tables(told, inputs, found, failed)
+
+    def _nothing_left(self, found: Gaps) -> bool:
+        settings = self.settings
+        return set(settings.families) <= found.families or set(range(settings.replicates)) <= found.replicates
 
     def _rows(self, chosen: Chosen) -> list[tuple[Row, Mapping[str, Stage], dict[str, Any]]]:
         """Plan every model that is reported; return it with what measures it, and what it is."""
@@ -225,13 +254,13 @@ class Study:
             Cell(about["family"], "soups", about["replicate"], cause([stage], self.plan, failed))
             for stage, about in planned
         ]
-        replicates = {cell.replicate for cell in cells if cell.loss}
-        if len(replicates) == self.settings.replicates:
+        found = gaps(cells, {"soups"})
+        if self._nothing_left(found):
             return None
-        kept = [each for each in planned if each[1]["replicate"] not in replicates]
+        kept = [each for each, cell in zip(planned, cells, strict=True) if not found.leave_out(cell)]
         told = [{"key": f"p{index}", **about} for index, (_, about) in enumerate(kept)]
         inputs = {f"p{index}": stage for index, (stage, _) in enumerate(kept)}
-        return self._tables(told, inputs, Gaps(set(), replicates, missing(cells, set())))
+        return self._tables(told, inputs, found, failed)
 
     def _needs(self, stage: Stage) -> dict[str, Stage]:
         """Return what a stage is made from, by fingerprint; without base and data, which all models share."""
@@ -265,20 +294,20 @@ class Study:
     def _validated(self, builder: Builder, row: Row) -> Stage:
         return builder.evaluation().validated(row, VALIDATION, self.settings.selection_prompts)
 
-    def _tables(self, told: list[dict[str, Any]], inputs: Mapping[str, Stage], gaps: Gaps) -> Stage:
+    def _tables(self, told: list[dict[str, Any]], inputs: Mapping[str, Stage], found: Gaps, failed: Lost) -> Stage:
         settings, judge = self.settings, self.config.judge
-        arms = [arm for arm in settings.arms if arm not in gaps.arms]
+        arms = [arm for arm in settings.arms if arm not in found.arms]
         identity = {
             "study": settings.name,
             "kind": settings.kind.value,
             "title": settings.title,
             "question": settings.question,
             "baseline": settings.baseline,
-            "asks": [list(pair) for pair in settings.asks if not gaps.arms & set(pair)],
+            "asks": [list(pair) for pair in settings.asks if not found.arms & set(pair)],
             "about": settings.about.value,
-            "paper": gaps.known(plain(settings.paper)),
+            "paper": found.known(plain(settings.paper)),
             "arms": {arm: settings.roles.get(arm, "other") for arm in arms},
-            "families": list(settings.families),
+            "families": [family for family in settings.families if family not in found.families],
             "suites": self.suites if self.chooses else [],
             "axis": settings.axis,
             "places": {arm: float(place) for arm, place in settings.places.items() if arm in arms},
@@ -294,10 +323,14 @@ class Study:
             "seed": self.config.seed,
             "scale": self.config.scale.name,
             "regime": self.config.regime.name,
-            "missing": gaps.missing,
-            "warnings": [*self.refused, *gaps.sentences()],
+            "missing": found.missing,
+            "refused": {says: loss.stage for says, loss in self.refused.items()},
+            "warnings": found.sentences(),
         }
-        return self.plan.add("study", f"study {settings.name}", identity, inputs, {"made_with": self._made_with()})
+        # Why something failed is said in other words the next time: it is told, and no part of the identity.
+        reasons = {loss.stage: loss.reason for loss in failed.values()}
+        place = {"made_with": self._made_with(), "reasons": reasons}
+        return self.plan.add("study", f"study {settings.name}", identity, inputs, place)
 
     def _temperature(self) -> float:
         """Return the temperature of the replies that are reported."""
@@ -306,10 +339,7 @@ class Study:
 
     def _made_with(self) -> dict[str, Any]:
         """Return what the study's cells were made with, for its readers: settings of a family, overrides of an arm."""
-        families = {
-            family: {key: value for key, value in plain(config).items() if key not in OF_THE_COMMAND}
-            for family, config in self._plain.items()
-        }
+        families = {family: _shown(plain(config)) for family, config in self._plain.items()}
         return {"families": families, "arms": {arm: list(texts) for arm, texts in self.settings.arms.items()}}
 
 
@@ -324,3 +354,10 @@ def _check_arm(at: str, overrides: Sequence[str]) -> None:
 
 def _named(name: str, family: str, replicate: int) -> str:
     return f"{name} {family}/{replicate}"
+
+
+def _shown(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what the readers of a study are told of a family's configuration."""
+    shown = {key: config[key] for key in OF_THE_CELLS if key in config}
+    shown["policy"] = {key: value for key, value in config["policy"].items() if key not in OF_AN_ARM_ALONE}
+    return shown

@@ -60,20 +60,28 @@ def run(config: Config, store: Store, console: Console) -> None:
     overrides = [text for text in HydraConfig.get().overrides.task if text != f"study={ALL}"]
     composer = _of_hydra()
     names = [name for name in GlobalHydra.instance().config_loader().get_group_options("study") if name not in NO_STUDY]
-    failed = []
+    failed: list[str] = []
+    incomplete: list[str] = []
     for number, name in enumerate(names, start=1):
         console.print(f"\n[bold]study {number} of {len(names)}: {escape(name)}[/]")
         try:
             _run(composer.compose([*overrides, f"study={name}"]), store, console)
-        except (ConfigurationError, job.JobFailed) as error:
-            console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
-            failed.append(name)
+        except job.WorkerDied:
+            raise
+        except job.EXPECTED as error:
+            console.print(f"[bold red]error[/] {escape(job.sentence(error))}", soft_wrap=True)
+            (incomplete if getattr(error, "folders", ()) else failed).append(name)
     if not config.plan and config.why is None and len(failed) < len(names):
         from salsa.report.compendium.folder import write
 
         console.print(f"one page over everything: [bold]{escape(str(write(store.root)))}[/]", soft_wrap=True)
-    if failed:
-        raise job.JobFailed(f"no result of {len(failed)} of {len(names)} studies: {', '.join(failed)}")
+    if failed or incomplete:
+        parts = [
+            f"{what} of {len(of)} of {len(names)} studies: {', '.join(of)}"
+            for what, of in (("no result", failed), ("an incomplete result", incomplete))
+            if of
+        ]
+        raise job.JobFailed("; ".join(parts))
 
 
 def _run(config: Config, store: Store, console: Console) -> None:
@@ -160,6 +168,7 @@ class _Work:
         except job.JobFailed as error:
             self.failure = self.failure or error
             self._lost |= lost(error.failures)
+            self.computed += error.computed
             return False
         return True
 

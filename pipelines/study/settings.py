@@ -87,11 +87,15 @@ class StudySettings:
             f"has no front, because nothing trains it; {there_are}",
         )
         require(len(self.asks) > 0, f"{at}.asks", [], "name at least one pair of arms: [[SALSA, PPO]]")
-        named = [(f"{at}.asks", pair) for pair in self.asks]
-        named += [(f"{at}.paper.claims", pair) for claim in self.paper.claims for pair in claim.asks]
+        claimed = [pair for claim in self.paper.claims for pair in claim.asks]
+        only = "claims about pairs of arms are compared in a comparison; say main: true, or nothing"
+        require(not claimed or self.kind is StudyKind.comparison, f"{at}.paper.claims", claimed, only)
+        named = [*((f"{at}.asks", pair) for pair in self.asks), *((f"{at}.paper.claims", pair) for pair in claimed)]
+        untrained = () if self.kind is StudyKind.frontier else (SFT, SOUP)  # nothing trains these: they have no front
+        or_these = f" (or {SFT}, {SOUP})" if untrained else ""
         for key, pair in named:
-            fix = f"a question is two different arms (or {SFT}, {SOUP}), of which the first is asked about; {there_are}"
-            right = len(pair) == 2 and pair[0] != pair[1] and set(pair) <= {*self.arms, SFT, SOUP}
+            fix = f"a question is two different arms{or_these}, of which the first is asked about; {there_are}"
+            right = len(pair) == 2 and pair[0] != pair[1] and set(pair) <= {*self.arms, *untrained}
             require(right, key, pair, fix)
         measured = StudyAbout.kl if self.kind is StudyKind.comparison else StudyAbout.length
         right = self.about in (StudyAbout.outcome, measured)

@@ -1,8 +1,9 @@
 """What the paper reports, beside what is found here: claims in words, compared with computed sentences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 from salsa.evaluation.study.verdict import Verdict
 
@@ -11,7 +12,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper: what it says, and whether that is a yes to the study's `main` question.
+    """A claim of the paper: what it says, and whether that is a yes to what the study asks (`main`).
 
     It says, too, that the first arm of each pair in `asks` is better than the second. Without either it is shown, and
     compared with nothing.
@@ -22,17 +23,28 @@ class Claim:
     main: bool = False
 
 
-def compared(claims: Sequence[Claim], answer: Callable[[Pair], Verdict], main: Verdict) -> list[dict[str, Any]]:
+def compared(
+    claims: Sequence[Claim], main: Verdict, answered: Mapping[Pair, Verdict] = MappingProxyType({})
+) -> list[dict[str, Any]]:
     """Return each claim with what is found `here` and whether it `holds`: None where the data do not decide.
 
-    `answer` gives the sentence about a pair of arms, `main` is that of the main question. `here` is None where nothing
-    is compared.
+    `main` is what the study says to its main question, `answered` what it says of pairs of arms, in either order.
+    `here` is None where nothing is compared.
     """
     found = []
     for each in claims:
-        answered = [*([main] if each.main else []), *(answer(pair) for pair in each.asks)]
-        decided = [one.decided for one in answered]
+        said = [*([main] if each.main else []), *(_about(pair, answered) for pair in each.asks)]
+        decided = [one.decided for one in said]
         holds = False if "second" in decided else None if None in decided or not decided else True
-        here = "; ".join(one.sentence for one in answered)
+        here = "; ".join(one.sentence for one in said)
         found.append({"claim": each.claim, "here": here or None, "holds": holds})
     return found
+
+
+def _about(pair: Pair, answered: Mapping[Pair, Verdict]) -> Verdict:
+    """Return what is said of two arms; the answer about the pair the other way round is decided the other way round."""
+    if pair in answered:
+        return answered[pair]
+    found = answered[pair[::-1]]
+    turned: dict[str | None, Literal["first", "second"]] = {"first": "second", "second": "first"}
+    return Verdict(found.sentence, turned.get(found.decided))

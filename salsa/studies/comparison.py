@@ -5,12 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 from salsa.evaluation.statistics import Estimate, t_interval
+from salsa.evaluation.study.verdict import Verdict
 from salsa.studies.claims import compared
 from salsa.studies.cost import cost
 from salsa.studies.estimates import Group, each_family, estimate, groups, mean, rate
 from salsa.studies.evidence import Evidence, Numbers
 from salsa.studies.pieces import cell, column, figure, point, role, row, series, table
-from salsa.studies.questions import answers, distances, everywhere, notes, peak
+from salsa.studies.questions import answers, cells, distances, notes, peak, warnings
 from salsa.studies.settings import SFT, SOUP, Settings
 from salsa.studies.training import training
 
@@ -21,19 +22,21 @@ def comparison(evidence: Evidence, settings: Settings) -> dict[str, Any]:
     """Return tables, figures and verdicts of `study.json`."""
     trained = [arm for arm in evidence.arms if arm not in (SFT, SOUP)]
     rivals = [arm for arm in trained if arm != settings.baseline]
-    verdicts, tests = answers(evidence, settings)
-    answered = dict(zip(settings.asks, verdicts, strict=False))
-    claims = compared(
-        settings.claims, lambda pair: answered.get(pair) or everywhere(evidence, pair, settings), verdicts[0]
-    )
+    answered = answers(evidence, settings)
+    verdicts = answered.verdicts
     if settings.about == "kl":
         verdicts = [*distances(evidence, settings), *verdicts]
     elif (highest := peak(evidence, settings)) is not None:
         verdicts = [highest, *verdicts]
+    main = verdicts[0]
+    if len(evidence.suites) * len(evidence.families) > 1 and main is answered.verdicts[0]:
+        main = Verdict(f"{main.sentence}; {cells(evidence, settings)}", main.decided)
     return {
         "verdicts": [asdict(each) for each in verdicts],
         "headline": 0,
-        "claims": claims,
+        "second": 1 if len(verdicts) > 1 else None,
+        "claims": compared(settings.claims, main, answered.pairs),
+        "warnings": warnings(evidence, answered.counts, settings),
         "tables": [
             *(_rates(evidence, other, settings) for other in dict.fromkeys((settings.baseline, SFT))),
             _gold(evidence, settings),
@@ -45,7 +48,7 @@ def comparison(evidence: Evidence, settings: Settings) -> dict[str, Any]:
             *_figures(evidence, rivals, settings),
             *training(evidence, trained, settings),
         ],
-        "notes": notes(evidence, tests, settings),
+        "notes": notes(evidence, answered.counts, settings),
     }
 
 

@@ -84,7 +84,7 @@ class Evidence:
 
         It is made once and read-only. Raises ValueError for a replicate that answers other prompts, or one twice.
         """
-        return self._kept((family, arm, suite, measure), lambda: self._measured(family, arm, suite, measure))
+        return self._kept(("value", family, arm, suite, measure), lambda: self._measured(family, arm, suite, measure))
 
     def won(self, family: str, arm: str, other: str, suite: str) -> Numbers:
         """Return [replicates, questions]: what an arm won from another one of the same replicate (1, tie .5, 0).
@@ -92,7 +92,7 @@ class Evidence:
         It is what `outcomes` says of each replicate; made once, and read-only. Raises ValueError as `values` does, and
         for a reply without a judge's score.
         """
-        return self._kept((family, arm, other, suite), lambda: self._won(family, arm, other, suite))
+        return self._kept(("won", family, arm, other, suite), lambda: self._won(family, arm, other, suite))
 
     def _kept(self, key: Hashable, make: Callable[[], Numbers]) -> Numbers:
         found = self._tables.get(key)

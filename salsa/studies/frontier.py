@@ -6,7 +6,7 @@ common anchor instead of at equal coefficient.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,13 +24,16 @@ from salsa.evaluation.study.frontier import (
     peak,
 )
 from salsa.evaluation.study.verdict import Verdict, can_decide, corrected
-from salsa.studies.evidence import Model
+from salsa.studies.claims import compared
+from salsa.studies.evidence import Model, Numbers
 from salsa.studies.pieces import cell, column, figure, point, role, row, series, table
 from salsa.studies.sentences import Claims, sentence, signed
 from salsa.studies.settings import SFT, SOUP, Settings
 
 ANCHOR = SFT
 """The model to which all arms' KL is measured."""
+LONE_END = 1.5
+"""Mean length of replies in tokens below which most of them are nothing but their end."""
 LEVELS = 3
 """KL levels at which arms are compared."""
 SUPPORT = 25
@@ -46,7 +49,7 @@ def frontier(models: Sequence[Model], settings: Settings) -> dict[str, Any]:
     spans = {family: common_span([each for arm in fronts[family].values() for each in arm]) for family in families}
     verdicts = _verdicts(fronts, spans, at, settings)
     if settings.about == "length":
-        verdicts = [each for family in families for each in _lengths(own[family], settings, at[family])] + verdicts
+        verdicts = [*_lengths(own, at, settings), *verdicts]
     figures: list[dict[str, Any]] = []
     for family, span in spans.items():
         figures += [_curves(fronts[family], span, settings, at[family])] if span else []
@@ -56,6 +59,9 @@ def frontier(models: Sequence[Model], settings: Settings) -> dict[str, Any]:
     return {
         "verdicts": [asdict(each) for each in verdicts],
         "headline": 0,
+        "second": 1 if len(verdicts) > 1 else None,
+        "claims": _claims(own[families[0]], verdicts[0], settings),
+        "warnings": _warnings(models, settings),
         "tables": [
             _table(own[family], fronts[family], span, settings, at[family]) for family, span in spans.items() if span
         ],
@@ -104,7 +110,7 @@ def _verdicts(
     ]
     counts = [main] * main + [len(asked) - main] * (len(asked) - main)
     for (family, (first, second)), (gap, span), p, count in zip(asked, gaps, p_values, counts, strict=True):
-        where = f"at matched KL to {ANCHOR} ({span[0]:.2g} to {span[1]:.2g} nats){at[family]}"
+        where = f"at matched KL to {ANCHOR} ({span[0]:.2f} to {span[1]:.2f} nats){at[family]}"
         claims = Claims(
             f"{first} is above {second} {where}",
             f"{second} is above {first} {where}",
@@ -125,34 +131,56 @@ def _gaps(fronts: Mapping[str, list[Front]], pair: tuple[str, str]) -> tuple[lis
     return [(one.area(span) - other.area(span)) / width for one, other in zip(first, second, strict=True)], span
 
 
-def _lengths(models: Sequence[Model], settings: Settings, at: str) -> list[Verdict]:
-    """Return whether the replies of each arm get shorter from the least coefficient to the greatest, main arm first."""
-    arms = list(dict.fromkeys(arm for pair in settings.asks for arm in pair if arm not in (SFT, SOUP)))
-    tests = {}
-    for arm in arms:
-        own = [model for model in models if model.arm == arm]
-        grid = sorted({model.coefficient for model in own if model.coefficient is not None})
-        first, last = (
-            {model.replicate: model.points[-1].length for model in own if model.coefficient == coefficient}
-            for coefficient in (grid[0], grid[-1])
-        )
-        both = sorted(first.keys() & last.keys())
-        tests[arm] = (grid, [np.array([end[replicate] for replicate in both]) for end in (first, last)])
-    p_values: list[float | None] = [None] * len(arms)
-    if all(len(ends[0]) > 1 for _, ends in tests.values()):
-        p_values = [*corrected([ends[0] - ends[1] for _, ends in tests.values()], settings.rng())]
+def _claims(models: Sequence[Model], main: Verdict, settings: Settings) -> list[dict[str, Any]]:
+    """Return the paper's claims beside what is found; that replies die out is more than that they get shorter."""
+    if settings.about != "length":
+        return compared(settings.claims, main)
+    arm = settings.asks[0][0]
+    own = [model for model in models if model.arm == arm and model.coefficient is not None]
+    top = max(model.coefficient for model in own if model.coefficient is not None)
+    length = t_interval([model.points[-1].length for model in own if model.coefficient == top], settings.level)
+    low, high = (length.value if bound is None else bound for bound in (length.low, length.high))
+    decided: Literal["first", "second"] | None = "first" if high < LONE_END else "second" if low > LONE_END else None
+    says = f"At a coefficient of {top:g} the replies of {arm} have {length.value:.1f} tokens [{low:.1f}, {high:.1f}]"
+    return compared(settings.claims, Verdict(says, decided))
+
+
+def _lengths(own: Mapping[str, Sequence[Model]], at: Mapping[str, str], settings: Settings) -> list[Verdict]:
+    """Return whether the replies of each arm get shorter from the least coefficient to the greatest, main arm first.
+
+    They are corrected for their number, arms times families.
+    """
+    arms = dict.fromkeys(arm for pair in settings.asks for arm in pair)
+    ends = {(family, arm): _ends(models, arm) for family, models in own.items() for arm in arms}
+    ends = {place: found for place, found in ends.items() if len(found[1])}
+    p_values: list[float | None] = [None] * len(ends)
+    if all(len(low) > 1 for _, low, _ in ends.values()):
+        p_values = [*corrected([low - high for _, low, high in ends.values()], settings.rng())]
     found = []
-    for (arm, (grid, (low, high))), p in zip(tests.items(), p_values, strict=True):
+    for ((family, arm), (grid, low, high)), p in zip(ends.items(), p_values, strict=True):
         shorter, change = (t_interval(sign * (low - high), settings.level) for sign in (1, -1))
-        over = f"as the KL coefficient grows from {grid[0]:g} to {grid[-1]:g}{at}"
+        over = f"as the KL coefficient grows from {grid[0]:g} to {grid[1]:g}{at[family]}"
         claims = Claims(
             f"The replies of {arm} get shorter {over}",
             f"The replies of {arm} get longer {over}",
             f"The data do not decide whether the replies of {arm} get shorter {over}",
         )
         figures = f"from {low.mean():.1f} to {high.mean():.1f} tokens, {signed(change, 1)}"
-        found.append(sentence(claims, shorter, figures, settings.level, p, len(arms)))
+        found.append(sentence(claims, shorter, figures, settings.level, p, len(ends)))
     return found
+
+
+def _ends(models: Sequence[Model], arm: str) -> tuple[tuple[float, float], Numbers, Numbers]:
+    """Return the least and the greatest coefficient of an arm, and the lengths there of replicates that have both."""
+    lengths: dict[float, dict[int, float]] = {}
+    for model in models:
+        if model.arm == arm and model.coefficient is not None:
+            lengths.setdefault(model.coefficient, {})[model.replicate] = model.points[-1].length
+    grid = min(lengths), max(lengths)
+    low, high = (lengths[coefficient] for coefficient in grid)
+    both = sorted(low.keys() & high.keys())
+    first, last = (np.array([end[replicate] for replicate in both]) for end in (low, high))
+    return grid, first, last
 
 
 def _per_width(estimate: Estimate, width: float) -> Estimate:
@@ -177,7 +205,14 @@ def _table(
         column(f"less{index}", less, settings.unit, 2, label=f"{kl:.2f} nats") for index, kl in enumerate(levels)
     ]
     columns += [
-        column("mean", f"less {settings.baseline}", settings.unit, 2, label="mean over the shared KL", even=0.0),
+        column(
+            "mean",
+            f"less {settings.baseline}",
+            settings.unit,
+            2,
+            label="mean over the KL that all arms reach",
+            even=0.0,
+        ),
         column("peak", "highest", settings.unit, 2, label=settings.measure),
         column("peak_kl", "highest", "nats", 2, label="at KL"),
     ]
@@ -242,9 +277,9 @@ def _over(settings: Settings) -> list[tuple[str, str, str]]:
     """Return what is drawn over the KL coefficient: name, title, label of the axis."""
     return [
         ("gold", _title(settings.measure), f"{settings.measure}, {settings.unit}"),
-        ("reward", "Reward-model score, which is optimised", "score, normalised"),
+        ("reward", "Reward-model score (what is optimised)", "score, normalised"),
         ("length", "Length of replies", "tokens"),
-        ("unfinished", "Replies without end", "share"),
+        ("unfinished", "Replies without end", "%"),
         ("kl", f"KL to {ANCHOR}", "nats a reply (k1)"),
     ]
 
@@ -264,10 +299,12 @@ def _coefficients(
         for coefficient in grid:
             ends = [model.points[-1] for model in models if (model.arm, model.coefficient) == (arm, coefficient)]
             values = [each.kl[ANCHOR] if name == "kl" else float(getattr(each, name)) for each in ends]
-            points.append(point(coefficient, t_interval(values, settings.level)))
+            points.append(point(coefficient, t_interval(values, settings.level), 100 if label == "%" else 1))
         drawn.append(series(arm, role(arm, settings), points))
     full = f"{title} after training{at}"
-    return figure(f"{name}_over_coefficient{_file(at)}", full, "lines", ("KL coefficient", label), drawn, log=True)
+    return figure(
+        f"{name}_over_coefficient{_file(at)}", full, "lines", ("KL coefficient, reward a nat", label), drawn, log=True
+    )
 
 
 def _file(at: str) -> str:
@@ -278,13 +315,22 @@ def _notes(models: Sequence[Model], settings: Settings) -> list[str]:
     count = len({model.replicate for model in models})
     families = len({model.family for model in models})
     others = families * (len(settings.asks) - 1)
-    found = [
+    return [
         f"{count} replicates: everything from fine-tuning upwards is drawn anew in each. World and base model are the "
         "same in all, so the intervals are conditional on them.",
         "Points are the coefficients of the grid and the checkpoints along each training.",
-        "Questions were named before the results; p values come from a sign-flip test over replicates. Holm's "
-        f"correction is over {families} of the main question and {others} of the others.",
+        "Questions were named before the results; p values come from a sign-flip test over replicates. At matched KL, "
+        f"Holm's correction is over {families} of the main question and {others} of the others; sentences on length "
+        "are corrected for their number, arms times families.",
     ]
-    if count > 1 and not can_decide(count, max(families, others), settings.level):
-        found.append(f"With {count} replicates no p value can be small enough to decide all of them.")
-    return found
+
+
+def _warnings(models: Sequence[Model], settings: Settings) -> list[str]:
+    count = len({model.replicate for model in models})
+    families = len({model.family for model in models})
+    arms = len({arm for pair in settings.asks for arm in pair}) if settings.about == "length" else 1
+    most = families * max(len(settings.asks) - 1, arms)
+    if count == 1:
+        return ["one replicate is an illustration: nothing is tested"]
+    says = f"with {count} replicates no p value can be small enough to decide all questions"
+    return [] if can_decide(count, most, settings.level) else [says]

@@ -7,15 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from salsa.evaluation.comparisons import FEW
 from salsa.evaluation.statistics import Estimate, t_interval
 from salsa.evaluation.study.verdict import Verdict
 from salsa.studies.pieces import cell, column, figure, point, series, table
+from salsa.studies.questions import DRAWS
+from salsa.studies.sentences import Claims, sentence, signed
 from salsa.studies.settings import Settings
 
 Weights = tuple[float, ...]
 Array = NDArray[np.float64]
 CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.5, 0.75**0.5))
 """Where three models are drawn: an equilateral triangle, one shape for all replicates."""
+_MOST_PLACES = 4
+"""Places of a peak that a sentence names."""
+_QUARTILES: Mapping[str, float] = {"lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75}
+_WHERE = ("inside", "at the ends", "outside")
+_ZERO = 1e-9
+"""Of a weight, which is computed as what the others leave."""
+_RARE = 0.005
+"""Share of the draws that would read as none."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +70,8 @@ def quantities(settings: Settings) -> dict[str, Quantity]:
 
 
 def landscape(soups: Sequence[Soup], settings: Settings) -> dict[str, Any]:
-    """Return tables, figures and verdicts of `study.json`; of two models a line, of three the plane."""
-    found: dict[str, Any] = {"verdicts": [], "headline": 0, "tables": [], "figures": [], "notes": []}
+    """Return tables, figures, verdicts and claims of `study.json`; of two models a line, of three the plane."""
+    found: dict[str, Any] = {"verdicts": [], "headline": 0, "second": 1, "tables": [], "figures": [], "notes": []}
     families = list(dict.fromkeys(soup.family for soup in soups))
     fields = [Field([soup for soup in soups if soup.family == family], settings) for family in families]
     for family, field in zip(families, fields, strict=True):
@@ -69,7 +80,47 @@ def landscape(soups: Sequence[Soup], settings: Settings) -> dict[str, Any]:
         found["tables"] += [_table(field, at), _peaks(field, at)]
         found["figures"] += _line(field, at) if field.count == 2 else [_plane(field, at)]
     found["notes"] = _notes(fields)
+    found["claims"] = _claims(dict(zip(families, fields, strict=True)), settings)
     return found
+
+
+def _claims(fields: Mapping[str, "Field"], settings: Settings) -> list[dict[str, Any]]:
+    """Return each claim of the paper, the `main` ones beside where the mean reward-model score is highest."""
+    told = _peak(fields, settings) if any(each.main for each in settings.claims) else None
+    return [
+        {"claim": each.claim} | (told if told and each.main else {"here": None, "holds": None})
+        for each in settings.claims
+    ]
+
+
+def _peak(fields: Mapping[str, "Field"], settings: Settings) -> dict[str, Any] | None:
+    """Return where the mean curve of the reward-model score is highest, and in how many resampled replicates.
+
+    Replicates are drawn whole, and in all families together. That the uniform soup is the highest holds where it is
+    in `level` of the draws, and does not hold where it is in no more than 1 - `level` of them; fewer than ten
+    replicates vary too little when they are resampled to tell. None where families share no replicate.
+    """
+    first, *others = fields.values()
+    shared = [each for each in first.replicates if all(each in other.replicates for other in others)]
+    if not shared:
+        return None
+    curves = np.mean([field.curves("reward", shared) for field in fields.values()], axis=0)
+    count, best = len(shared), int(curves.mean(axis=1).argmax())
+    of = f" (mean of {', '.join(fields)})" if others else ""
+    at = "at alpha = " if first.count == 2 else "at weights "
+    here = f"the mean reward-model score{of} is highest {at}{first.place(best)}"
+    if count == 1:
+        return {"here": f"{here}, 1 replicate", "holds": None}
+    draws = settings.rng().multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    shares = np.bincount((curves @ draws.T).argmax(axis=0), minlength=len(first.grid)) / DRAWS
+    uniform = shares[first.grid.index(first.centre)]
+    holds = True if uniform >= settings.level else False if uniform <= 1 - settings.level else None
+    often = [place for place in np.argsort(-shares, kind="stable")[:_MOST_PLACES] if shares[place] >= _RARE]
+    said = [f"at {first.place(int(place))} in {100 * shares[place]:.0f} %" for place in often]
+    elsewhere = 1 - sum(shares[place] for place in often)
+    said += [f"elsewhere in {100 * elsewhere:.0f} %"] if elsewhere >= _RARE else []
+    here = f"{here}; in resampled replicates ({count}) the peak is {', '.join(said)}"
+    return {"here": here, "holds": holds if count >= FEW else None}
 
 
 class Field:
@@ -101,6 +152,16 @@ class Field:
     def values(self, weights: Weights, name: str) -> Array:
         """Return [replicates] of a quantity at a point."""
         return self.halves(weights, name).mean(axis=1)
+
+    def curves(self, name: str, replicates: Sequence[int]) -> Array:
+        """Return [points, replicates] of a quantity over the grid, of the replicates asked for."""
+        columns = [self.replicates.index(replicate) for replicate in replicates]
+        return np.stack([self.values(weights, name) for weights in self.grid])[:, columns]
+
+    def place(self, index: int) -> str:
+        """Return a point of the grid in words: on the line alpha, the weight of the second model, else all weights."""
+        weights = self.grid[index][1:] if self.count == 2 else self.grid[index]
+        return " : ".join(_short(weight) for weight in weights)
 
     def mean(self, points: Sequence[Weights], name: str) -> Estimate:
         """Return the mean over points, with its interval over replicates."""
@@ -144,22 +205,27 @@ def _all(soups: Sequence[Soup]) -> list[int]:
     return sorted({soup.replicate for soup in soups})
 
 
-def _signed(estimate: Estimate, digits: int) -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:+.{digits}f} no interval"
-    return f"{estimate.value:+.{digits}f} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
+def _short(weight: float) -> str:
+    """Return a weight without its leading zero, as the configuration has it."""
+    return f"{round(weight, 2) + 0.0:g}".replace("0.", ".", 1)
 
 
 def _verdict(field: Field, name: str, at: str) -> Verdict:
     """Return whether the uniform soup is better than the best of its models."""
     quantity, difference = field.quantities[name], field.over_best_model(name)
-    better = "above" if quantity.more else "below"
-    figures = f"{_signed(difference, quantity.digits)} {quantity.unit}, {difference.n} replicates"
-    where = f"its best model in {quantity.words}{at}: {figures}"
-    if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
-        return Verdict(f"The data do not decide whether the soup is {better} {where}", None)
-    wins = (difference.low > 0) is quantity.more
-    return Verdict(f"The soup is {'' if wins else 'not '}{better} {where}", "first" if wins else "second")
+    where = f"{'above' if quantity.more else 'below'} its best model in {quantity.words}{at}"
+    claims = Claims(
+        f"The soup is {where}", f"The soup is not {where}", f"The data do not decide whether the soup is {where}"
+    )
+    figures = f"{signed(difference, quantity.digits)} {quantity.unit}"
+    return sentence(claims, difference if quantity.more else _negative(difference), figures, field.settings.level)
+
+
+def _negative(difference: Estimate) -> Estimate:
+    """Return a difference the other way round: of what is better low, how much better it is."""
+    low = None if difference.high is None else -difference.high
+    high = None if difference.low is None else -difference.low
+    return Estimate(-difference.value, low, high, difference.n)
 
 
 def _table(field: Field, at: str) -> dict[str, Any]:
@@ -197,29 +263,40 @@ def _parts(grid: Sequence[Weights]) -> dict[str, list[Weights]]:
 
 
 def _peaks(field: Field, at: str) -> dict[str, Any]:
-    """Return the table of where each quantity is best in a replicate, and of the soup against the best model."""
-    places = range(1, 2) if field.count == 2 else range(field.count)
-    columns = [column(f"weight{place}", "at the best point", "weight", 2, label=f"SFT{place + 1}") for place in places]
-    columns.append(column("inside", "at the best point", "% of replicates", 0, 100, label="between the models"))
+    """Return the table of where each quantity is best in a replicate, and of the soup against the best model.
+
+    Of a line the quartiles of the places, of the plane how many replicates have their best point where: the places of
+    few replicates are far from normal, and an interval of their mean could lie beyond the grid.
+    """
+    line = field.count == 2
+    columns = [column(label, "weight of SFT2 at the best point", "", 2) for label in _QUARTILES] if line else []
+    columns += [column(label, "at the best point", "% of replicates", 0, 100) for label in ("uniform", *_WHERE)]
     columns.append(column("difference", "soup of all", "", 3, label="less the best model", even=0.0))
     rows = []
     for name, quantity in field.quantities.items():
         best, prints = field.best(name), field.prints(field.grid)
-        cells: dict[str, Any] = {
-            f"weight{place}": cell(field.estimate(np.array([weights[place] for weights in best])), prints)
-            for place in places
-        }
-        inside = float(np.mean([min(weights) > 0 for weights in best]))
-        cells["inside"] = cell(Estimate(inside, None, None, len(best)), prints)
+        numbers = _shares(best, field.centre)
+        if line:
+            numbers |= {label: float(np.quantile([each[1] for each in best], q)) for label, q in _QUARTILES.items()}
+        cells = {label: cell(Estimate(value, None, None, len(best)), prints) for label, value in numbers.items()}
         cells["difference"] = cell(field.over_best_model(name), field.prints([*field.ends, field.centre]))
         rows.append({"label": f"{quantity.title}, {quantity.unit}", "role": "other", "group": None, "cells": cells})
     caption = (
         f"Where each of {len(field.replicates)} replicates has its best of {len(field.grid)} points, by all of its "
-        "prompts (noise spreads them), and the uniform soup less the best model, which is chosen on other prompts; "
-        f"{field.settings.level:.0%} t intervals over replicates."
+        "prompts (noise spreads them), and the uniform soup less the best model, which is chosen on other prompts, "
+        f"with a {field.settings.level:.0%} t interval over replicates. Uniform: at equal weights; inside: all weights "
+        "above zero; at the ends: a model, or on the plane an edge; outside: a weight below zero."
     )
     made = table(f"best points{at}", f"Where soups are best{at}", caption, columns, rows)
     return made | {"row_header": "quantity"}
+
+
+def _shares(best: Sequence[Weights], centre: Weights) -> dict[str, float]:
+    """Return the share of replicates whose best point is the uniform soup, is inside, at the ends, and outside."""
+    least = np.array([min(weights) for weights in best])
+    shares = {"inside": least > _ZERO, "at the ends": abs(least) <= _ZERO, "outside": least < -_ZERO}
+    found = {"uniform": float(np.mean([weights == centre for weights in best]))}
+    return found | {label: float(np.mean(where)) for label, where in shares.items()}
 
 
 def _line(field: Field, at: str) -> list[dict[str, Any]]:
@@ -259,13 +336,13 @@ def _panel(field: Field, name: str) -> dict[str, Any]:
         points.append(point(float(x), estimate) | {"y": float(y), "weights": list(weights)})
     choose = max if quantity.more else min
     highest = " : ".join(f"{weight:.2g}" for weight in choose(means, key=lambda weights: means[weights].value))
-    difference = _signed(field.over_best_model(name), quantity.digits)
+    difference = signed(field.over_best_model(name), quantity.digits)
     return series(quantity.title, "soup", points, quantity.title) | {
         "unit": quantity.unit,
         "digits": quantity.digits,
         "better": "high" if quantity.more else "low",
         "resolution": field.resolution(name),
-        "note": f"barycentre less best model: {difference}; best at {highest}",
+        "note": f"soup less best model: {difference}; best at {highest}",
     }
 
 
@@ -280,4 +357,5 @@ def _notes(fields: Sequence[Field]) -> list[str]:
         "World and base model are the same in all, so the intervals are conditional on them.",
         "The best model of a replicate is chosen among its own SFT models on one half of the prompts (documents, for "
         "the loss) and compared with the soup on the other half, both ways.",
+        "Each quantity has a sentence of its own, and none of them is corrected for the others.",
     ]

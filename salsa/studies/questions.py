@@ -18,6 +18,7 @@ DRAWS = 10_000
 KINDS = {
     "main": "the main question",
     "others": "the other questions",
+    "paper": "the paper's claims about further pairs",
     "families": "the main question in each family",
     "suites": "the main question on each suite",
 }
@@ -68,14 +69,6 @@ def distances(evidence: Evidence, settings: Settings) -> list[Verdict]:
     return found
 
 
-def everywhere(evidence: Evidence, pair: tuple[str, str], settings: Settings) -> Verdict:
-    """Return the sentence about two arms over all suites and families, not corrected for other questions."""
-    asked = _Question(groups(evidence)[0], *pair, evidence.suites, "others")
-    share = rate(evidence, asked.group, *pair, asked.suites, settings)
-    found = verdict(*pair, asked.place, share, len(evidence.replicates), settings.level)
-    return Verdict(f"{found.sentence}, not corrected", found.decided)
-
-
 def peak(evidence: Evidence, settings: Settings) -> Verdict | None:
     """Return at which place of the study's axis the win rate against the baseline is highest, and how sure that is.
 
@@ -99,19 +92,25 @@ def peak(evidence: Evidence, settings: Settings) -> Verdict | None:
     shares = np.bincount((won @ draws.T).argmax(axis=0), minlength=len(placed)) / DRAWS
     places = [f"{settings.places[arm]:g}" for arm in placed]
     best = int(won.mean(axis=1).argmax())
-    often = [f"{places[index]} in {shares[index]:.0%}" for index in np.argsort(-shares) if shares[index]]
+    often = [f"{places[index]} in {100 * shares[index]:.0f} %" for index in np.argsort(-shares) if shares[index]]
     sentence = (
         f"The win rate against {settings.baseline} over {settings.axis} is highest at {places[best]}: "
-        f"{0.5 + won[best].mean():.1%}; in resampled replicates ({count}) the peak is at {', at '.join(often)}"
+        f"{50 + 100 * won[best].mean():.1f} %; in resampled replicates ({count}) the peak is at {', at '.join(often)}"
     )
-    return Verdict(sentence.replace("%", " %"), "first" if count >= FEW and shares[best] >= settings.level else None)
+    return Verdict(sentence, "first" if count >= FEW and shares[best] >= settings.level else None)
 
 
-def answers(evidence: Evidence, settings: Settings) -> tuple[list[Verdict], dict[str, int]]:
-    """Return a sentence for each question and how many questions of each kind there are.
+@dataclass(frozen=True)
+class Answers:
+    """A sentence for each question, how many there are of each kind, and what is said of pairs of arms everywhere."""
 
-    The pairs of `settings.asks` over all suites and families come first, in their order.
-    """
+    verdicts: list[Verdict]
+    counts: dict[str, int]
+    pairs: dict[tuple[str, str], Verdict]
+
+
+def answers(evidence: Evidence, settings: Settings) -> Answers:
+    """Return what is said to each question; the pairs of `settings.asks` come first, in their order."""
     asked = _asked(evidence, settings)
     p_values: dict[str, list[float]] = {}
     if len(evidence.replicates) > 1:
@@ -126,15 +125,26 @@ def answers(evidence: Evidence, settings: Settings) -> tuple[list[Verdict], dict
         replicates = len(evidence.replicates)
         count = counts[each.kind]
         found.append(verdict(each.first, each.second, each.place, share, replicates, settings.level, p, count))
-    return found, counts
+    pairs = {
+        (each.first, each.second): said
+        for each, said in zip(asked, found, strict=True)
+        if each.kind in ("main", "others", "paper")
+    }
+    return Answers(found, counts, pairs)
 
 
 def _asked(evidence: Evidence, settings: Settings) -> list[_Question]:
-    """Return every pair over all suites and families; the first pair in each family and on each suite, too."""
+    """Return every pair over all suites and families; the first pair in each family and on each suite, too.
+
+    The paper's claims are known beforehand: pairs that only they name are asked, too.
+    """
     whole = groups(evidence)[0]
     (first, second), *others = settings.asks
     found = [_Question(whole, first, second, evidence.suites, "main")]
     found += [_Question(whole, *pair, evidence.suites, "others") for pair in others]
+    asked = {frozenset(pair) for pair in settings.asks}
+    claimed = dict.fromkeys(pair for claim in settings.claims for pair in claim.asks if frozenset(pair) not in asked)
+    found += [_Question(whole, *pair, evidence.suites, "paper") for pair in claimed]
     if len(evidence.families) > 1:
         found += [_Question(group, first, second, evidence.suites, "families") for group in each_family(evidence)]
     if len(evidence.suites) > 1:
@@ -153,9 +163,21 @@ def _margins(evidence: Evidence, asked: _Question) -> Numbers:
     return found
 
 
+def cells(evidence: Evidence, settings: Settings) -> str:
+    """Return in how many cells, of families and suites, the first arm of the main question wins."""
+    first, second = settings.asks[0]
+    rates = [
+        rate(evidence, group, first, second, [suite], settings)
+        for group in each_family(evidence)
+        for suite in evidence.suites
+    ]
+    above = sum(each.value > 0.5 for each in rates)
+    sure = sum(each.low is not None and each.low > 0.5 for each in rates)
+    return f"{above} of {len(rates)} cells (families x suites) are above 50 %, {sure} with the whole interval"
+
+
 def notes(evidence: Evidence, tests: Mapping[str, int], settings: Settings) -> list[str]:
     """Return what the sentences rest on."""
-    count = len(evidence.replicates)
     found = [
         "A replicate is everything from fine-tuning upwards, drawn anew: SFT models, policies, and preferences and "
         "reward model where they are made here. World, base model and the chosen coefficients are the same in all, so "
@@ -166,17 +188,30 @@ def notes(evidence: Evidence, tests: Mapping[str, int], settings: Settings) -> l
             "Means of families count each of them the same; a replicate has the same seeds in all of them and is drawn "
             "in all together. They speak of these families, not of others."
         )
+    if len(evidence.replicates) > 1:
+        found.append(
+            "Questions were named before the results. p values come from a sign-flip test over replicates and hold, as "
+            "t intervals do, for these questions of the suites; Holm's correction is over "
+            + ", ".join(f"{tests[kind]} of {says}" for kind, says in KINDS.items() if tests[kind])
+            + (
+                f"; sentences on KL are corrected for their number, {len(settings.asks)}."
+                if settings.about == "kl"
+                else "."
+            )
+        )
+    return found
+
+
+def warnings(evidence: Evidence, tests: Mapping[str, int], settings: Settings) -> list[str]:
+    """Return what so few replicates cannot decide."""
+    count = len(evidence.replicates)
     if count == 1:
-        return [*found, "One replicate is an illustration: nothing is tested."]
-    found.append(
-        "Questions were named before the results. p values come from a sign-flip test over replicates and hold, as t "
-        "intervals do, for these questions of the suites; Holm's correction is over "
-        + ", ".join(f"{tests[kind]} of {says}" for kind, says in KINDS.items() if tests[kind])
-        + "."
-    )
+        return ["one replicate is an illustration: nothing is tested"]
     hopeless = [
         says for kind, says in KINDS.items() if tests[kind] and not can_decide(count, tests[kind], settings.level)
     ]
-    if hopeless:
-        found.append(f"With {count} replicates no p value can be small enough to decide {' or '.join(hopeless)}.")
-    return found
+    if settings.about == "kl" and not can_decide(count, len(settings.asks), settings.level):
+        hopeless = ["which arm goes further", *hopeless]
+    return [f"with {count} replicates no p value can be small enough to decide {' or '.join(hopeless)}"] * bool(
+        hopeless
+    )

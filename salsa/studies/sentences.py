@@ -46,6 +46,8 @@ def signed(estimate: Estimate, digits: int) -> str:
 def _decided(difference: Estimate, level: float, p: float | None) -> Literal["first", "second"] | None:
     if difference.low is None or difference.high is None or (p is not None and not p <= 1 - level):
         return None
+    if p is None and difference.low == difference.high:  # replicates that are all equal say nothing of their spread
+        return None
     if difference.low > 0:
         return "first"
     return "second" if difference.high < 0 else None

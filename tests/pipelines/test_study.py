@@ -141,6 +141,11 @@ def test_a_study_is_plain_values() -> None:
         ("study.asks=[[SALSA,SALSA]]", "study.asks=['SALSA', 'SALSA']: a question is two different arms"),
         ("study.asks=[[SALSA,nobody]]", "study.asks=['SALSA', 'nobody']: a question is two different arms"),
         ("study=frontier study.baseline=SFT1", "study.baseline=SFT1: has no front, because nothing trains it"),
+        ("study=frontier study.asks=[[SALSA,SFT1]]", "study.asks=['SALSA', 'SFT1']: a question is two different arms"),
+        (
+            "study=frontier study.paper.claims=[{claim:x,asks:[[SALSA,PPO]]}]",
+            "claims about pairs of arms are compared in a comparison",
+        ),
         ("study.families=[]", "study.families=[]: name at least one"),
         ("study.coefficients=[.1,.1]", "study.coefficients=[0.1, 0.1]: names one twice"),
         ("study.coefficients=[-1]", "study.coefficients=-1.0: must not be negative"),

@@ -9,6 +9,7 @@ import pytest
 
 from salsa.evaluation.scores import ScoredReply
 from salsa.evaluation.statistics import t_interval
+from salsa.studies.claims import Claim
 from salsa.studies.comparison import Settings, comparison
 from salsa.studies.estimates import Group, rate
 from salsa.studies.evidence import Evidence, Model, Point
@@ -56,7 +57,7 @@ def test_an_arm_that_is_better_by_more_than_the_margin_wins_every_question() -> 
     cells = table(found, "main")["SALSA"]
     assert [cells[key]["value"] for key in ("single", "hard", "mean")] == [1.0, 1.0, 1.0]
     assert found["verdicts"][0]["decided"] == "first"
-    assert found["verdicts"][0]["sentence"].startswith("SALSA beats PPO on the mean of the suites: 100.0 %")
+    assert found["verdicts"][0]["sentence"].startswith("SALSA beats PPO on the mean of the suites: win rate 100.0 %")
     assert table(found, "gold")["SALSA"]["difference"]["value"] == pytest.approx(1.0)
 
 
@@ -266,8 +267,10 @@ def test_a_study_about_kl_says_who_goes_further() -> None:
         for arm in given.arms
         for model in given.models(family, arm)
     ]
-    settings = replace(SETTINGS, about="kl")
-    first, second, *outcomes = comparison(Evidence(moved, SUITES, 0.75), settings)["verdicts"]
+    settings = replace(SETTINGS, about="kl", claims=[Claim("goes further", main=True)])
+    found = comparison(Evidence(moved, SUITES, 0.75), settings)
+    first, second, *outcomes = found["verdicts"]
+    assert found["claims"] == [{"claim": "goes further", "here": first["sentence"], "holds": True}]
     assert (first["decided"], second["decided"]) == ("first", "first")
     told = "SALSA ends further from SFT1 than PPO (mean of llama2, gemma): KL 6.50 and 4.50 nats a reply (k1), +2.00 ["
     assert first["sentence"].startswith(told)

@@ -48,7 +48,9 @@ def test_a_front_that_lies_higher_wins_by_its_height() -> None:
     assert salsa["less0"]["value"] == salsa["less2"]["value"] == pytest.approx(0.5)
     assert salsa["less0"]["low"] == pytest.approx(0.5), "replicates differ, their differences do not"
     assert found["verdicts"][0]["decided"] == "first"
-    assert found["verdicts"][0]["sentence"].startswith("SALSA is above PPO at matched KL to SFT1 (0 to 4 nats): +0.50")
+    assert found["verdicts"][0]["sentence"].startswith(
+        "SALSA is above PPO at matched KL to SFT1 (0.00 to 4.00 nats): +0.50"
+    )
     assert "less0" not in cells(found, "PPO")
 
 
@@ -124,5 +126,17 @@ def test_a_study_about_length_says_what_becomes_of_it(sign: int, does: str) -> N
 
 def test_too_few_replicates_for_the_corrected_tests_are_told() -> None:
     few = [each for each in models(lambda arm, d, r: d) if each.replicate < 4]
-    assert "With 4 replicates no p value can be small enough" in frontier(few, SETTINGS)["notes"][-1]
-    assert "no p value" not in frontier(models(lambda arm, d, r: d), SETTINGS)["notes"][-1]
+    assert frontier(few, SETTINGS)["warnings"] == [
+        "with 4 replicates no p value can be small enough to decide all questions"
+    ]
+    assert frontier(models(lambda arm, d, r: d), SETTINGS)["warnings"] == []
+
+
+def test_lengths_are_of_replicates_that_have_both_ends() -> None:
+    made = models(lambda arm, d, r: d)
+    some = [each for each in made if (each.arm, each.replicate, each.coefficient) != ("SALSA", 3, 0.4)]
+    first, *_ = frontier(some, replace(SETTINGS, about="length"))["verdicts"]
+    assert "7 replicates" in first["sentence"]
+    none = [each for each in made if each.arm != "SALSA" or (each.coefficient == 0.1) == (each.replicate < 4)]
+    first, *_ = frontier(none, replace(SETTINGS, about="length"))["verdicts"]
+    assert first["sentence"].startswith("The replies of PPO")

@@ -50,7 +50,7 @@ def verdict(
         claim = f"{first} beats {second}" if decided == "first" else f"{second} beats {first}"
     count = f"{replicates} replicate" if replicates == 1 else f"{replicates} replicates"
     tested = "" if corrected is None else f"; {p_value(corrected, comparisons)}"
-    return Verdict(f"{claim} on {where}: {_percent(said, decided is not None)}, {count}{tested}", decided)
+    return Verdict(f"{claim} on {where}: win rate {_percent(said, decided is not None)}, {count}{tested}", decided)
 
 
 def _decided(rate: Estimate, level: float, corrected: float | None) -> Literal["first", "second"] | None:

@@ -1,15 +1,15 @@
 """What is in an outputs folder: its artifacts, its results as told by their main files, and what could not be read."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from salsa.report import schema as experiments
-from salsa.report.compendium import pictures
 from salsa.report.landscape import files as landscapes
 from salsa.report.study import schema as studies
+from salsa.report.study.names import named
 from salsa.store import format as store_format
 from salsa.store.activity import unfinished
 from salsa.store.artifact import Artifact, Store
@@ -29,6 +29,7 @@ EXPERIMENT_PARTS = (
 FLAWS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 """What a file that is not what it should be makes its reader raise."""
 DAMAGED, FAILED, BEGUN, ASIDE = "cannot be shown", "failed", "begun, not finished", "set aside as damaged"
+OVERCOME = "failed, and was made since"
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not on the page, or not finished: its state, what it is, and why."""
+    """Something that is not on the page, or not finished: its state, what it is, why, and when that was noted."""
 
     state: str
     what: str
     reason: str
     fingerprint: str = ""
+    when: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def read(outputs: Path, advance: Advance = nothing) -> Contents:
         for identity, reason in lineage.unreadable.items()
     ]
     results = _results(store, lineage, problems, advance)
-    return Contents(store.root, lineage, results, [*problems, *_not_published(store)])
+    return Contents(store.root, lineage, results, [*problems, *_not_published(store, results)])
 
 
 def _readable(artifacts: list[Artifact], problems: list[Problem], advance: Advance) -> Iterator[Artifact]:
@@ -162,13 +164,17 @@ def _reason(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
-def _not_published(store: Store) -> Iterator[Problem]:
+def _not_published(store: Store, results: Mapping[str, Sequence[Result]]) -> Iterator[Problem]:
     """Yield what has failed, was begun (and may be running) or was set aside; nothing is locked to ask who works."""
+    newest = {f"{STUDY} {study.told['study']}": study.published or 0.0 for study in results[STUDY]}
     for path in sorted((store.root / "failures").glob("*/*.json")):
         note = _note(path)
         if store.find(path.parent.name, path.stem) is None:
             reason = (str(note.get("error", "")).splitlines() or ["no reason noted"])[0]
-            yield Problem(FAILED, str(note.get("stage", path.parent.name)), reason, path.stem)
+            what, when = str(note.get("stage", path.parent.name)), _time(note, path)
+            # Its settings may have changed since, so the fingerprint of what was made then is another one.
+            overcome = path.parent.name == STUDY and newest.get(what, 0.0) > when
+            yield Problem(OVERCOME if overcome else FAILED, what, reason, path.stem, when)
     failed = {path.stem for path in (store.root / "failures").glob("*/*.json")}
     for stage in unfinished(store):
         if stage.fingerprint not in failed:
@@ -179,6 +185,12 @@ def _not_published(store: Store) -> Iterator[Problem]:
             yield Problem(ASIDE, artifact.kind, str(note.get("reason", "no reason noted")), artifact.fingerprint)
     for artifact in store.headless():
         yield Problem(DAMAGED, f"{artifact.kind} artifact", "its manifest is lost", artifact.fingerprint)
+
+
+def _time(note: Mapping[str, Any], path: Path) -> float:
+    """Return when a failure was noted, in seconds since 1970."""
+    time = note.get("time")
+    return float(time) if isinstance(time, int | float) else path.stat().st_mtime
 
 
 def _note(path: Path) -> dict[str, Any]:
@@ -201,7 +213,8 @@ def _study(path: Path) -> dict[str, Any]:
     """Return a study as the page shows it: the main table alone, and of the figures no points."""
     told = studies.read(path)
     figures = [_without_points(figure) for figure in told["figures"]]
-    slim = {**told, "tables": told["tables"][:1], "figures": figures, "drawn": pictures.names(told)}
+    drawn = {name: str(figure["title"]) for name, figure in named(told).items()}
+    slim = {**told, "tables": told["tables"][:1], "figures": figures, "drawn": drawn}
     return studies.printable(slim)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from salsa.report.study import minus
+
 WIDTH, HEIGHT = 340, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 34
 _TICKS = 5
@@ -68,7 +70,7 @@ def chart(title: str, unit: str, lines: Sequence[Line]) -> str:
 
 def _in_words(line: Line) -> str:
     first, last = line.points[0], line.points[-1]
-    return f"{line.label} from {first.value:.3g} at {first.step:g} to {last.value:.3g} at {last.step:g}"
+    return minus.typeset(f"{line.label} from {first.value:.3g} at {first.step:g} to {last.value:.3g} at {last.step:g}")
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from salsa.report.grid import Grid, scrollable
 from salsa.report.markup import one_line, shorten, visible
-from salsa.report.study import html
+from salsa.report.study import html, minus
 from salsa.report.study.html import Looks
 from salsa.report.study.tables import Table
 from salsa.store.selection import SHORT
@@ -18,6 +19,11 @@ from salsa.store.selection import SHORT
 def line(text: object) -> str:
     """Return text on one line as HTML."""
     return escape(one_line(str(text)))
+
+
+def sentence(text: object) -> str:
+    """Return a sentence on one line as HTML: with minus signs, and no interval torn by the end of a line."""
+    return html.whole(minus.typeset(one_line(str(text))))
 
 
 def block(text: str, limit: int) -> str:
@@ -37,7 +43,7 @@ def fold(summary: str, inside: str, opened: bool = False) -> str:
 
 def warnings(said: Iterable[tuple[str, str]]) -> str:
     """Return a box of sentences, each with its kind in front; nothing without one."""
-    items = "".join(f"<li><strong>{line(kind)}:</strong> {line(text)}</li>" for kind, text in said)
+    items = "".join(f"<li><strong>{line(kind)}:</strong> {sentence(text)}</li>" for kind, text in said)
     return f'<ul class="warning" role="note">{items}</ul>' if items else ""
 
 
@@ -53,7 +59,8 @@ def day(seconds: float | None) -> str:
 
 def of_grid(grid: Grid, roles: Sequence[str], looked: Looks) -> str:
     """Return a grid as a table with caption and scopes; its rows are marked as the lines of the figures."""
-    return html.table(Table("", grid, roles), looked=looked)
+    rows = [[minus.cell(cell) for cell in row] for row in grid.rows]
+    return html.table(Table("", replace(grid, rows=rows), roles), looked=looked)
 
 
 def listing(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:

@@ -58,12 +58,12 @@ def _cells(experiment: Result, name: str) -> Iterator[str]:
 
 
 def _shown(cell: Cell) -> str:
-    return elements.line(f"{cell.text} {cell.interval}".strip())
+    return elements.sentence(f"{cell.text} {cell.interval}".strip())
 
 
 def _beside(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell]) -> str:
     pairs = zip(rows, cells, strict=False)
-    return elements.line(", ".join(f"{row['name']} {cell.text}" for row, cell in pairs))
+    return ", ".join(f"{elements.line(row['name'])} {elements.sentence(cell.text)}" for row, cell in pairs)
 
 
 def _row(told: Mapping[str, Any], role: str) -> Mapping[str, Any] | None:

@@ -41,7 +41,7 @@ def _verdicts(landscape: Result) -> Iterator[str]:
     for kind in _FIGURES:
         for key, verdict in (landscape.told.get(kind) or {"verdicts": {}})["verdicts"].items():
             label = landscape.told["quantities"][key]["label"]
-            yield f"<li>{elements.line(f'{kind.capitalize()}, {label}: {verdict}')}</li>"
+            yield f"<li>{elements.sentence(f'{kind.capitalize()}, {label}: {verdict}')}</li>"
 
 
 def _figure(landscape: Result, name: str) -> list[str]:

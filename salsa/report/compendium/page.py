@@ -24,14 +24,14 @@ from salsa.report.compendium.contents import (
     shown_cpu,
 )
 from salsa.report.compendium.replies import Shelf
-from salsa.report.study import looks
+from salsa.report.study import html, looks
 from salsa.store.lineage import Lineage
 
 _SAMPLED = 4
 """Experiments, the newest ones, of which samples are shown; of studies the first of each name."""
 _DRAWN = 30
 """Studies of which the main figure is placed on the page, beside the first of each name; it is most of the page."""
-_MOST_PROBLEMS = 200
+_MOST_PROBLEMS, _NAMED = 200, 3
 _MODELS = {"base": "base", "sft": "SFT", "soup": "soup", "reward": "reward", "align": "policy"}
 
 
@@ -82,10 +82,10 @@ def page(contents: Contents, folder: Path, advance: Advance = nothing) -> str:
     planes = draft.sound(reversed(contents.results[LANDSCAPE]), landscapes.title)
     draft.titles |= {each.fingerprint: _titled(each, labels) for each in own}
     draft.titles |= names | {each.fingerprint: landscapes.title(each) for each in planes}
-    parts = list(_studies(draft, own, labels))
-    own = [study for study, part in zip(own, parts, strict=True) if part]
+    shown = {study.fingerprint: part for study, part in zip(own, _studies(draft, own, labels), strict=True) if part}
+    own = [study for study in own if study.fingerprint in shown]
     sections = [
-        ("studies", "Studies", "".join(parts)),
+        ("studies", "Studies", studies.joined(own, shown)),
         ("experiments", "Experiments", "".join(_experiments(draft, runs, names, swept))),
         ("samples", "Samples side by side", "".join(_samples(draft, own, runs))),
         ("landscapes", "Landscapes", "".join(_landscapes(draft, planes))),
@@ -106,7 +106,7 @@ def _titled(study: Result, labels: dict[str, str]) -> str:
 
 def _head(contents: Contents, first: str) -> Iterator[str]:
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f'{html.POLICY}<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>Results in {elements.line(contents.outputs.name)}</title><style>{style.sheet()}</style></head><body>"
     yield f'<a class="skip" href="#{first}">to the results</a><main>'
 
@@ -124,8 +124,16 @@ def _top(
     wrong = [problem for problem in draft.problems if problem.state in (DAMAGED, FAILED, ASIDE)]
     if wrong:
         count = elements.counted(len(wrong), "thing is", "things are")
-        yield f'<p class="warning"><a href="#problems">{count} damaged or failed</a> and missing on this page.</p>'
+        named = "; ".join(map(_named, wrong[:_NAMED]))
+        more = f"; and {len(wrong) - _NAMED:,} more" if len(wrong) > _NAMED else ""
+        link = f'<a href="#problems">{count} damaged or failed</a>'
+        yield f'<p class="warning">{link} and missing on this page: {elements.line(named)}{more}.</p>'
     yield f"{headlines}</header>"
+
+
+def _named(problem: Problem) -> str:
+    when = "" if problem.when is None else f", {elements.day(problem.when)}"
+    return f"{problem.what} ({problem.state}{when})"
 
 
 def _facts(contents: Contents, swept: Sequence[sweeps.Sweep]) -> Iterator[tuple[str, str]]:
@@ -218,10 +226,17 @@ def _lineage(draft: Draft, results: Sequence[Result]) -> Iterator[str]:
 def _problems(draft: Draft) -> Iterator[str]:
     for state in dict.fromkeys(problem.state for problem in draft.problems):
         own = [problem for problem in draft.problems if problem.state == state]
-        rows = ([elements.line(each.what), elements.line(each.reason), _place(each)] for each in own[:_MOST_PROBLEMS])
+        rows = (
+            [elements.line(each.what), elements.line(each.reason), _date(each), _place(each)]
+            for each in own[:_MOST_PROBLEMS]
+        )
         more = f"; {len(own) - _MOST_PROBLEMS:,} more are left out" if len(own) > _MOST_PROBLEMS else ""
-        table = elements.listing(f"{state.capitalize()}{more}", ("what", "why", "artifact"), rows, "plain")
+        table = elements.listing(f"{state.capitalize()}{more}", ("what", "why", "when", "artifact"), rows, "plain")
         yield elements.fold(f"{state.capitalize()} <small>{len(own):,}</small>", table, opened=state == DAMAGED)
+
+
+def _date(problem: Problem) -> str:
+    return "" if problem.when is None else elements.day(problem.when)
 
 
 def _place(problem: Problem) -> str:

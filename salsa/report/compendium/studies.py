@@ -6,8 +6,8 @@ from typing import Any
 
 from salsa.report.compendium import elements, pictures
 from salsa.report.compendium.contents import Result
-from salsa.report.study import claims, gaps, html, looks, reading, tables
-from salsa.report.study.schema import headline
+from salsa.report.study import arms, claims, gaps, html, looks, reading, tables
+from salsa.report.study.schema import headline, leading, others, replicates
 
 ORDER = (
     *("table_1", "frontier", "alpha_ablation", "init_x_reference", "out_of_distribution", "ppo_vs_sft"),
@@ -16,6 +16,8 @@ ORDER = (
 )
 """The order in which studies are read: the claim, how sure it is, what explains it; others follow by name."""
 DECIDED, OPEN = "decided", "undecided"
+_LATER = ("temperature", "prompts", "training")
+"""What older studies do not tell of themselves: there it may be what the newer one tells."""
 
 
 def ordered(studies: Sequence[Result]) -> list[Result]:
@@ -35,7 +37,7 @@ def variants(studies: Sequence[Result]) -> dict[str, str]:
     for name in dict.fromkeys(study.told["study"] for study in studies):
         own = [study for study in studies if study.told["study"] == name]
         told = [described(study) for study in own]
-        differing = [key for key in told[0] if len({each.get(key) for each in told}) > 1]
+        differing = [key for key in told[0] if _differs([each[key] for each in told], key)]
         texts = [", ".join(each[key] for key in differing if each[key]) for each in told]
         for study, text in zip(own, texts, strict=True):
             alike = texts.count(text) > 1
@@ -50,7 +52,7 @@ def described(study: Result) -> dict[str, str]:
     selection, config = told["selection"] or {}, study.manifest.get("config", {})
     return {
         "name": str(told["study"]),
-        "replicates": reading.replicates(told),
+        "replicates": replicates(told),
         "regime": f"regime {told['regime']}",
         "families": " + ".join(map(str, settings.get("families", ()))),
         "scale": f"scale {told['scale']}",
@@ -60,23 +62,75 @@ def described(study: Result) -> dict[str, str]:
         "grid": f"coefficients {', '.join(f'{value:g}' for value in selection.get('grid', ()))}" if selection else "",
         "selection": f"coefficients chosen on {selection['replicates']} replicates" if selection else "",
         "seed": f"seed {settings.get('seed')}",
+        "temperature": f"temperature {settings['temperature']:g}" if "temperature" in settings else "",
+        "prompts": f"prompts {', '.join(map(str, settings['prompts'].values()))}" if settings.get("prompts") else "",
+        "training": _training(told),
     }
 
 
-def headlines(studies: Sequence[Result], labels: Mapping[str, str]) -> str:
-    """Return the main verdict of each study, decided ones marked by form and word, with a link to its section."""
-    items, names = [], set()
+def _training(told: Mapping[str, Any]) -> str:
+    """Return the sizes of fine-tuning and of RL, which a small budget sets, where a study tells them."""
+    families = (told.get("made_with") or {}).get("families", {}).values()
+    sizes = [(each.get("sft", {}).get("steps"), each.get("policy", {}).get("steps")) for each in families]
+    return " or ".join(f"{sft} SFT steps, {policy} PPO iterations" for sft, policy in dict.fromkeys(sizes))
+
+
+def versions(studies: Sequence[Result]) -> list[list[Result]]:
+    """Return studies that are described alike together, the newest first; as the first of each is met."""
+    groups: list[list[Result]] = []
     for study in studies:
-        main = "" if study.told["study"] in names else " main"
-        names.add(study.told["study"])
-        verdict = headline(study.told)
-        sentence = "no verdict" if verdict is None else elements.line(verdict["sentence"])
-        items.append(
-            f'<li class="{state(verdict)}{main}">{badge(verdict)} <a href="#{study.anchor}">'
-            f"{elements.line(study.told['title'])}</a>{_variant(labels[study.fingerprint])}"
-            f'<br><span class="sentence">{sentence}</span></li>'
-        )
+        own = next((group for group in groups if _alike(described(group[0]), described(study))), None)
+        if own is None:
+            groups.append([study])
+        else:
+            own.append(study)
+    return [sorted(group, key=lambda study: -(study.published or 0.0)) for group in groups]
+
+
+def _differs(values: Sequence[str], key: str) -> bool:
+    return len({value for value in values if value or key not in _LATER}) > 1
+
+
+def _alike(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    return all(mine == other[key] or (key in _LATER and "" in (mine, other[key])) for key, mine in one.items())
+
+
+def joined(studies: Sequence[Result], parts: Mapping[str, str]) -> str:
+    """Return the parts of studies by fingerprint one below the other; those of earlier versions are folded."""
+    shown = []
+    for newest, *earlier in versions(studies):
+        shown.append(parts[newest.fingerprint])
+        if earlier:
+            inside = "".join(parts[study.fingerprint] for study in earlier)
+            title = elements.line(newest.told["title"])
+            shown.append(elements.fold(f"Earlier versions of: {title} <small>{len(earlier):,}</small>", inside))
+    return "".join(shown)
+
+
+def headlines(studies: Sequence[Result], labels: Mapping[str, str]) -> str:
+    """Return the main verdict of each study, decided ones marked by form and word, with a link to its section.
+
+    Of studies that are described alike the newest stands for all; the others are folded.
+    """
+    items, names = [], set()
+    for newest, *earlier in versions(studies):
+        main = "" if newest.told["study"] in names else " main"
+        names.add(newest.told["study"])
+        inside = "".join(_headline(study, labels[study.fingerprint]) for study in earlier)
+        folded = elements.fold(f"earlier versions <small>{len(earlier):,}</small>", f"<ul>{inside}</ul>")
+        items.append(_headline(newest, labels[newest.fingerprint], main, folded if earlier else ""))
     return f'<ul class="headlines">{"".join(items)}</ul>'
+
+
+def _headline(study: Result, label: str, main: str = "", below: str = "") -> str:
+    """Return what a study says in large letters as an item of a list, with what is to stand below it."""
+    verdict = headline(study.told)
+    said = [elements.sentence(each["sentence"]) for each in leading(study.told)] or ["no verdict"]
+    sentences = "".join(f'<br><span class="sentence">{sentence}</span>' for sentence in said)
+    return (
+        f'<li class="{state(verdict)}{main}">{badge(verdict)} <a href="#{study.anchor}">'
+        f"{elements.line(study.told['title'])}</a>{_variant(label)}{sentences}{below}</li>"
+    )
 
 
 def state(verdict: Mapping[str, Any] | None) -> str:
@@ -97,20 +151,22 @@ def _variant(label: str) -> str:
 
 
 def section(study: Result, label: str, page: Path, main: bool, drawn: bool) -> str:
-    """Return one study: question, verdicts, figure, table, coefficients and links.
+    """Return one study: question, arms, verdicts, figure, table, coefficients and links.
 
     All but the first of a name (`main`) are folded; the figure of one that is not to be `drawn` is linked.
     """
-    told, verdict = study.told, headline(study.told)
+    told = study.told
     top = [f"<h3>{elements.line(told['title'])}{_variant(label)}</h3>"]
     top.append(f'<p class="question">{elements.line(told["question"])}</p>')
-    if verdict is not None:
-        top.append(f'<p class="verdict {state(verdict)}">{badge(verdict)} {elements.line(verdict["sentence"])}</p>')
-    about = f"{reading.about(told)}  ·  {', '.join(map(str, told['settings'].get('families', ())))}"
+    top += [
+        f'<p class="verdict {state(each)}">{badge(each)} {elements.sentence(each["sentence"])}</p>'
+        for each in leading(told)
+    ]
+    families = "" if reading.models(told) else f"  ·  {', '.join(map(str, told['settings'].get('families', ())))}"
+    about = f"{reading.about(told)}{families}"
     when = f"{elements.day(study.published)} · {elements.short(study.fingerprint)}"
     top.append(f'<p class="sub">{elements.line(about)} · {when}</p>')
-    said = [("Missing", gap) for gap in gaps.sentences(told)]
-    top.append(elements.warnings([*said, *(("Warning", text) for text in told["warnings"])]))
+    top.append(elements.warnings(("Missing", gap) for gap in gaps.sentences(told)))
     rest = "".join(_rest(study, drawn))
     rest = rest if main else elements.fold("Its figure, table and coefficients", rest)
     return f'<article id="{study.anchor}">{"".join(top)}{_links(study, page, drawn)}{rest}</article>'
@@ -118,19 +174,21 @@ def section(study: Result, label: str, page: Path, main: bool, drawn: bool) -> s
 
 def _rest(study: Result, drawn: bool) -> Iterator[str]:
     told = study.told
-    others = [verdict for verdict in told["verdicts"] if verdict is not headline(told)]
-    if others:
-        items = (
-            f'<li class="verdict {state(each)}">{badge(each)} {elements.line(each["sentence"])}</li>' for each in others
-        )
-        yield f'<ul class="verdicts">{"".join(items)}</ul>'
+    yield html.arms(arms.arms(told))
+    items = [
+        f'<li class="verdict {state(each)}">{badge(each)} {elements.sentence(each["sentence"])}</li>'
+        for each in others(told)
+    ]
+    yield f'<ul class="verdicts">{"".join(items)}</ul>' if items else ""
+    yield from (f'<p class="caption">{elements.sentence(sentence)}</p>' for sentence in reading.decided(told))
+    yield elements.warnings(("Warning", text) for text in told["warnings"])
     yield from _figure(study) if drawn else ()
     shown = tables.tables(told)
     yield from (html.table(table, looked=looks.of_all(told)) for table in shown)
     yield from _coefficients(told)
     yield from _paper(told)
     notes = [*reading.sentences(told, shown), *reading.marks(told, shown, coloured=True), *told["notes"]]
-    inside = "".join(f"<li>{elements.line(note.replace('`', ''))}</li>" for note in notes)
+    inside = "".join(f"<li>{elements.sentence(note.replace('`', ''))}</li>" for note in notes)
     yield elements.fold("How to read it", f'<ul class="prose">{inside}</ul>')
 
 
@@ -161,7 +219,7 @@ def _coefficient(chosen: Mapping[str, Any], several: bool) -> str:
 
 def _paper(told: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the paper reports beside what came out here, to unfold."""
-    rows = [[elements.line(text) for text in (each.claim, each.here, each.verdict)] for each in claims.claims(told)]
+    rows = [[elements.sentence(text) for text in (each.claim, each.here, each.verdict)] for each in claims.claims(told)]
     if rows:
         table = elements.listing(claims.about(told), ("the paper", "here", "verdict"), rows, "plain")
         yield elements.fold(elements.line(claims.TITLE), table)

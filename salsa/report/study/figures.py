@@ -1,6 +1,5 @@
 """The figures of a study, each with its heading, its legend and its small print."""
 
-import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,9 @@ from matplotlib.lines import Line2D
 from salsa.report.figures import GREY, STYLE, empty_figure
 from salsa.report.study import fonts, intervals, looks, panels, pictures, plane, traces
 from salsa.report.study.looks import Look, shown
+from salsa.report.study.names import named, valued
 from salsa.report.study.pictures import Drawing
-from salsa.report.study.reading import replicates
+from salsa.report.study.schema import replicates
 
 _LETTER, _BETWEEN = 0.075, 0.7
 """Inches: of a letter of a legend, and of what stands between its entries."""
@@ -26,27 +26,7 @@ _LINES = (_HEADING_LINE, _SMALL_LINE)
 _MOST_COLUMNS = 6
 _KINDS: Mapping[str, Any] = {"intervals": intervals, "plane": plane}
 """What draws a kind; the others are traces."""
-
-
-def named(study: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the figures that have a value, by file name without suffix: each safe on any file system, and its own."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for figure in study["figures"]:
-        if not _values(figure):
-            continue
-        name = re.sub(r"[^\w-]+", "_", figure["name"]).strip("_") or "figure"
-        taken, number = {each.lower() for each in found}, 1
-        unique = name
-        while unique.lower() in taken:
-            number += 1
-            unique = f"{name}_{number}"
-        found[unique] = figure
-    return found
-
-
-def _values(figure: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    points = (point for series in figure["series"] for point in series["points"])
-    return [point for point in points if point["value"] is not None and point["x"] is not None]
+_OF_BANDS = "bands are of each arm alone; arms share replicates, so their differences are surer than the bands look"
 
 
 def draw(study: Mapping[str, Any], figure: Mapping[str, Any]) -> Drawing:
@@ -99,7 +79,7 @@ def _settle(drawn: Figure, above: float, below: float) -> None:
 
 def _seen(figure: Mapping[str, Any]) -> set[tuple[str, str]]:
     """Return the series that have a point, so that no other one stands in the legend."""
-    return {(series["role"], series["label"]) for series in figure["series"] if _values({"series": [series]})}
+    return {(series["role"], series["label"]) for series in figure["series"] if valued({"series": [series]})}
 
 
 def _entries(figure: Mapping[str, Any], looked: Mapping[tuple[str, str], Look]) -> list[Artist]:
@@ -130,20 +110,20 @@ def explanation(study: Mapping[str, Any], figure: Mapping[str, Any]) -> str:
     """Return the small print of a figure: what its marks are, by itself where the study says so."""
     if figure.get("explanation"):
         return str(figure["explanation"])
-    values, line = _values(figure), panels.scaled(figure)["line"]
+    values, line = valued(figure), panels.scaled(figure)["line"]
     one = study["replicates"] == 1
     mean = "one replicate" if one else f"means over {replicates(study)}"
     if figure["kind"] == "plane":
         return f"{plane.explanation(figure, mean)} {figure.get('note') or ''}".strip()
-    marks = "Lines" if figure["kind"] == "curves" else "Points"
-    parts = [f"{marks}: {mean}"]
+    curves = figure["kind"] == "curves"
+    parts = [f"{'Lines' if curves else 'Points'}: {mean}"]
     if any(point["low"] is not None and point["high"] is not None for point in values):
-        parts.append(f"{'bands' if figure['kind'] == 'curves' else 'bars'}: {study['level']:.0%} intervals")
+        parts.append(f"{'bands' if curves else 'bars'}: {study['level']:.0%} intervals")
+        parts += [_OF_BANDS] if curves and not one and len(_seen(figure)) > 1 else []
     elif one:
         parts[0] += ", so there are no intervals"
     if line is not None:
-        even = ", where neither is better" if "win rate" in figure["y"]["label"] else ""
-        parts.append(f"dashed: {panels.name_of(line)}{even}")
+        parts.append(f"dashed: {panels.name_of(line)}{', where neither is better' if panels.even(figure) else ''}")
     return f"{'; '.join(parts)}. {figure.get('note') or ''}".strip()
 
 

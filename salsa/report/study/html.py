@@ -1,17 +1,30 @@
 """Tables of a study as HTML that screen readers can follow: captions, scopes, groups as headings of their rows."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import groupby
 
 from salsa.report.grid import Cell, Column, scrollable
 from salsa.report.study import looks
+from salsa.report.study.arms import TITLE, Part
 from salsa.report.study.reading import ROLES
 from salsa.report.study.tables import Table
 
 Looks = Mapping[tuple[str, str], looks.Look]
 _ARROWS = {"better": "▲", "worse": "▼"}
 _IN_WORDS = {"better": "above even", "worse": "below even"}
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+)
+"""What a page may do, whatever is on it: load nothing and run nothing."""
+_INTERVAL = re.compile(r"(?:[+−-]?[\d.,]+ %? ?)?\[[\d.,+−\s%-]{1,40}\]")
+
+
+def whole(sentence: str) -> str:
+    """Return a sentence as HTML in which no interval is torn by the end of a line."""
+    return _INTERVAL.sub(r'<span class="whole">\g<0></span>', escape(sentence))
 
 
 def table(shown: Table, roles: bool = True, looked: Looks | None = None) -> str:
@@ -33,6 +46,16 @@ def table(shown: Table, roles: bool = True, looked: Looks | None = None) -> str:
     parts.append("</table></div>")
     parts += [f'<p class="caption">{escape(note)}</p>' for note in grid.notes]
     return "".join(parts)
+
+
+def arms(told: Mapping[str, Sequence[Part]]) -> str:
+    """Return what the arms are as a list of definitions; nothing without one."""
+    items = (f"<div><dt>{escape(arm)}</dt><dd>{'; '.join(map(_part, parts))}</dd></div>" for arm, parts in told.items())
+    return f'<section class="arms"><h2>{TITLE}</h2><dl>{"".join(items)}</dl></section>' if told else ""
+
+
+def _part(part: Part) -> str:
+    return f"<code>{escape(part.text)}</code>" if part.code else escape(part.text)
 
 
 def _headings(columns: Sequence[Column], paper: int) -> Iterator[str]:

@@ -6,13 +6,17 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from salsa.report.figures import GREY, RULE
+from salsa.report.figures import GREY, INK, RULE
 from salsa.report.study import panels
 from salsa.report.study.looks import Look
 
 _SLOT, _BETWEEN = 0.19, 0.16
 """Inches: of the line of a series, and between places."""
 _NAME_LINE = 0.16
+_OF_THE_LINE = 0.22
+"""Inches above the places, in which the line is named."""
+_FAR = 0.6
+"""Of an axis: a line beyond it has its name on its left."""
 _AROUND, _TITLE, _LEAST = 0.75, 0.25, 1.2
 _SHADE = 0.35
 
@@ -25,9 +29,12 @@ def size(figure: Mapping[str, Any]) -> tuple[float, float]:
 
 def _row(figure: Mapping[str, Any]) -> float:
     """Return the height of a panel in inches, in which every place has room for its series and for its name."""
-    places = panels.places(figure)
-    lines = max((panels.name_of(place).count("\n") + 1 for place in places), default=1)
-    return len(places) * (max(_SLOT * len(_lines(figure)), _NAME_LINE * lines) + _BETWEEN)
+    return len(panels.places(figure)) * _place(figure) + _OF_THE_LINE * panels.even(figure)
+
+
+def _place(figure: Mapping[str, Any]) -> float:
+    lines = max((panels.name_of(place).count("\n") + 1 for place in panels.places(figure)), default=1)
+    return max(_SLOT * len(_lines(figure)), _NAME_LINE * lines) + _BETWEEN
 
 
 def _lines(figure: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -38,6 +45,7 @@ def _lines(figure: Mapping[str, Any]) -> list[tuple[str, str]]:
 def draw(drawn: Figure, figure: Mapping[str, Any], looks: Mapping[tuple[str, str], Look]) -> None:
     """Draw every panel: places from top to bottom, values to the right."""
     places, lines = panels.places(figure), _lines(figure)
+    top = -0.5 - _OF_THE_LINE / _place(figure) * panels.even(figure)
     for axis, inside, first, last in panels.subplots(drawn, figure):
         for index in range(0, len(places), 2):
             axis.axhspan(index - 0.5, index + 0.5, color=RULE, alpha=_SHADE, linewidth=0, zorder=0)
@@ -49,10 +57,22 @@ def draw(drawn: Figure, figure: Mapping[str, Any], looks: Mapping[tuple[str, str
             for point in series["points"]:
                 _point(axis, places.index(point["x"]) + shift, point, looks[key])
         axis.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=panels.STEPS))
-        axis.set_ylim(len(places) - 0.5, -0.5)
+        axis.set_ylim(len(places) - 0.5, top)
         axis.set_yticks(range(len(places)), [panels.name_of(place) for place in places])
         across, up = (figure["y"]["label"] if last else "", figure["x"]["label"] if first else "")
         panels.label(axis, across, up, panels.inner_width(figure), _row(figure))
+    # Only now: the panels share their axis, whose ends depend on the points of all.
+    if panels.even(figure):
+        for axis in (axis for axis in drawn.axes if axis.get_visible()):
+            _name_line(axis, figure["line"], (top - 0.5) / 2)
+
+
+def _name_line(axis: Any, line: float, height: float) -> None:
+    """Write at the line that neither is better there, and where better is."""
+    low, high = axis.get_xlim()
+    far = line - low > _FAR * (high - low)
+    look = {"ha": "right" if far else "left", "va": "center", "color": INK, "fontsize": 8}
+    axis.annotate("equal · better →", (line, height), (-4 if far else 4, 0), textcoords="offset points", **look)
 
 
 def _shift(number: int, count: int) -> float:

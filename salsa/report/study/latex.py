@@ -1,13 +1,15 @@
-"""The tables of a study as LaTeX (booktabs): floats that a paper takes with one \\input."""
+"""The tables of a study as LaTeX (booktabs): floats and small print that a paper takes with one \\input."""
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 from unicodedata import lookup
 
-from salsa.report.grid import Cell, Column
-from salsa.report.study import claims, gaps, reading, tables
+from salsa.report.grid import Cell
+from salsa.report.study import arms, claims, gaps, reading, tables
+from salsa.report.study.schema import leading, others
 from salsa.report.study.tables import Table
 
 PACKAGES = ("booktabs", "graphicx")
@@ -24,6 +26,10 @@ _WIDEST = 130
 """Letters of a line of a table about, an interval's counted as less: of more, columns go on in another table."""
 _SMALLER, _BETWEEN = 0.75, 2.5
 """Of a letter: how wide one of an interval is; and what stands between columns, in letters."""
+_SHORT = 400
+"""Letters of the notes of a table that stand in its float; longer ones follow it."""
+_NARROWEST = 16
+"""Letters of a line of the heading of a group."""
 _HERE, _CLAIM, _WORD = 0.36, 0.36, 0.18
 """Of the line: the columns of the paper's claims."""
 _GREEK = (
@@ -80,10 +86,11 @@ _LETTERS = frozenset(map(chr, (*range(0x20, 0x7F), *range(0xC0, 0x17F)))) - {"\u
 def document(study: Mapping[str, Any]) -> str:
     """Return all tables of a study as floats, for pdfTeX, XeTeX and LuaTeX; all text is escaped.
 
-    A comment says which packages are needed, and how the file is set by itself.
+    What follows a table is text that breaks over pages, because a float larger than one cannot be set; notes of a line
+    or two stay with their table. A comment says which packages are needed, and how the file is set by itself.
     """
     shown, chosen = tables.tables(study), tables.selection(study)
-    main, others = shown[:1], [*shown[1:], *([chosen] if chosen else [])]
+    main, rest = shown[:1], [*shown[1:], *([chosen] if chosen else [])]
     parts = [
         f"% {_comment(study['title'])}; study {_comment(study['fingerprint'])}",
         rf"% In a paper: \usepackage{{{','.join(PACKAGES)}}}, and \input this file. Letters such as \dj need T1 fonts.",
@@ -91,31 +98,32 @@ def document(study: Mapping[str, Any]) -> str:
         _LETTER,
     ]
     for table in main:
-        parts += _floats(table, _said(study, shown))
-    parts += [] if main else _text(study, _said(study, shown))
+        parts += _floats(table)
+    parts += _notes(study["title"], _said(study, shown))
     parts += _paper(study)
-    for table in others:
-        parts += _floats(table, [])
+    for table in rest:
+        parts += _floats(table)
     return "\n".join(parts) + "\n"
 
 
 def _said(study: Mapping[str, Any], shown: list[Table]) -> list[str]:
-    """Return what stands under the main table: the verdicts, what is missing, and how to read it."""
+    """Return what follows the main table: the verdicts, what is missing, and how to read it."""
     said = [f"Missing: {gap}" for gap in gaps.sentences(study)]
-    said += [f"Warning: {warning}" for warning in study["warnings"]]
-    said += [f"{verdict['sentence']}." for verdict in study["verdicts"]]
+    said += [f"{verdict['sentence']}." for verdict in [*leading(study), *others(study)]]
+    said += [*reading.decided(study), *(f"Warning: {warning}" for warning in study["warnings"])]
     said += [f"{study['question']} {reading.about(study)}."]
+    said += [f"{arm}: {'; '.join(part.text for part in parts)}." for arm, parts in arms.arms(study).items()]
     return [*said, *reading.sentences(study, shown), *reading.marks(study, shown, coloured=False)]
 
 
-def _text(study: Mapping[str, Any], said: Sequence[str]) -> Iterator[str]:
-    """Yield a float of words alone, where a study has no table."""
-    yield from (r"\begin{table}[htbp]", rf"\caption{{{escape(study['title'])}.}}")
-    yield from _notes(said)
-    yield r"\end{table}"
+def _notes(about: str, said: Sequence[str]) -> Iterator[str]:
+    """Yield small print below what it is about, outside of any float; nothing without any."""
+    if said:
+        yield rf"\par\smallskip{{\footnotesize\raggedright\textit{{{escape(about)}}}\par}}"
+    yield from _lines(said)
 
 
-def _notes(said: Sequence[str]) -> Iterator[str]:
+def _lines(said: Sequence[str]) -> Iterator[str]:
     yield from (rf"\par\smallskip{{\footnotesize\raggedright {escape(each)}\par}}" for each in said)
 
 
@@ -137,16 +145,16 @@ def _escaped(letter: str) -> str:
     return rf"\anyletter{{{letter}}}{{{ord(letter):04X}}}"
 
 
-def _floats(table: Table, said: Sequence[str]) -> Iterator[str]:
-    """Yield a table, or several where its columns have no room beside each other; what is said stands under the last.
+def _floats(table: Table) -> Iterator[str]:
+    """Yield a table, or several where its columns have no room beside each other, with its notes at the last.
 
     The paper's columns are the last, and so together.
     """
     grid, names = table.grid, 1 if table.grouped else 0
     blocks = _blocks(table, names)
+    short = sum(map(len, grid.notes)) <= _SHORT
     for number, block in enumerate(blocks, 1):
         part = f" ({number} of {len(blocks)})" if len(blocks) > 1 else ""
-        notes = [*grid.notes, *said] if number == len(blocks) else []
         yield f"\n% table {_comment(table.name)}{part}"
         yield from (r"\begin{table}[htbp]", r"\centering\small")
         yield rf"\caption{{{escape(f'{grid.title}{part}. {grid.caption}')}}}"
@@ -154,26 +162,57 @@ def _floats(table: Table, said: Sequence[str]) -> Iterator[str]:
         columns = [grid.columns[place] for place in block]
         yield rf"\begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in columns)}}}"
         yield r"\toprule"
-        yield from _headings(columns)
+        yield from _headings(table, block)
         yield r"\midrule"
         yield from _rows(table, names, block)
         yield r"\bottomrule"
         yield r"\end{tabular}}"
-        yield from _notes(notes)
+        yield from _lines(grid.notes if short and number == len(blocks) else ())
         yield r"\end{table}"
+    yield from _notes(grid.title, () if short else grid.notes)
 
 
 def _blocks(table: Table, names: int) -> list[list[int]]:
     """Return the columns of each table that a line has room for, evenly filled; each begins with the row's name."""
-    widths = [_width(table, place) for place in range(len(table.grid.columns))]
+    widths = _widths(table)
     rest = list(range(names + 1, len(widths)))
     room = _WIDEST - widths[names]
     count = -(-int(sum(widths[place] for place in rest)) // max(1, int(room))) if rest else 1
     while True:
         blocks = _filled(rest, widths, sum(widths[place] for place in rest) / count)
-        if all(sum(widths[place] for place in block) <= room or len(block) == 1 for block in blocks):
+        if all(_together(table, block) <= room or len(block) == 1 for block in blocks):
             return [[names, *block] for block in blocks]
         count += 1
+
+
+def _widths(table: Table) -> list[float]:
+    """Return the width of each column in letters, about, each with its share of the heading of its group."""
+    widths: list[float] = []
+    for lines, inside in _groups(table, range(len(table.grid.columns))):
+        shared = (_longest(lines) + _BETWEEN) / len(inside)
+        widths += [max(_width(table, place), shared) for place in inside]
+    return widths
+
+
+def _together(table: Table, block: Sequence[int]) -> float:
+    """Return how wide columns are beside each other: a group's heading stands over those of it that are there."""
+    return sum(
+        max(sum(_width(table, place) for place in inside), _longest(lines) + _BETWEEN)
+        for lines, inside in _groups(table, block)
+    )
+
+
+def _groups(table: Table, block: Sequence[int]) -> Iterator[tuple[list[str], list[int]]]:
+    """Yield the heading of each group of columns, in lines that are about as wide as those, and its columns."""
+    columns = table.grid.columns
+    for group, span in groupby(block, key=lambda place: columns[place].group):
+        inside = list(span)
+        width = int(sum(_width(table, place) for place in inside))
+        yield textwrap.wrap(group, max(_NARROWEST, width), break_long_words=False), inside
+
+
+def _longest(lines: Sequence[str]) -> int:
+    return max(map(len, lines), default=0)
 
 
 def _filled(places: Sequence[int], widths: Sequence[float], least: float) -> list[list[int]]:
@@ -188,7 +227,7 @@ def _filled(places: Sequence[int], widths: Sequence[float], least: float) -> lis
 
 
 def _width(table: Table, place: int) -> float:
-    """Return the width of a column in letters, about."""
+    """Return the width of a column in letters, about, without the heading of its group."""
     column = table.grid.columns[place]
     cells = (row[place] for row in table.grid.rows)
     inside = max((len(cell.text) + _SMALLER * len(cell.interval) for cell in cells), default=0.0)
@@ -211,13 +250,15 @@ def _paper(study: Mapping[str, Any]) -> Iterator[str]:
     yield from (r"\bottomrule", r"\end{tabular}", r"\end{table}")
 
 
-def _headings(columns: Sequence[Column]) -> Iterator[str]:
+def _headings(table: Table, block: Sequence[int]) -> Iterator[str]:
+    columns = [table.grid.columns[place] for place in block]
     if any(column.group for column in columns):
         groups, rules, start = [], "", 1
-        for group, span in groupby(columns, key=lambda column: column.group):
-            count = len(list(span))
-            groups.append(rf"\multicolumn{{{count}}}{{c}}{{{escape(group)}}}")
-            rules += rf"\cmidrule(lr){{{start}-{start + count - 1}}}" if group else ""
+        for lines, inside in _groups(table, block):
+            count, heading = len(inside), r"\\".join(map(escape, lines))
+            heading = rf"\shortstack{{{heading}}}" if len(lines) > 1 else heading
+            groups.append(rf"\multicolumn{{{count}}}{{c}}{{{heading}}}")
+            rules += rf"\cmidrule(lr){{{start}-{start + count - 1}}}" if lines else ""
             start += count
         yield f"{' & '.join(groups)} \\\\"
         yield rules

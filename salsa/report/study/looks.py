@@ -1,6 +1,6 @@
 """How the figures of studies draw roles alike: fine-tuned models, soups, PPO, SALSA, controls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,12 @@ _ROLES: Mapping[str, tuple[str, str, int]] = {
 }
 """Colour, marker and number of the dashes of the first series of a role."""
 _SPARE = ("D", "v", "P", "X", "p", ">")
+_CONTROLS = (COLOURS[2], COLOURS[3])
+"""Of the controls, which stand beside each other in most figures: every other one has the second colour."""
+_FREE = ("#2F9FC4", "#B08500", "#6F4FBF")
+"""Colours of no role; each has a contrast of 3 to the page, be it white or dark."""
 _FIRST_FREE = 3
-"""Of the colours: those before belong to PPO, SALSA and the controls."""
+"""Of the markers and dashes: those before belong to PPO, SALSA and the controls."""
 _GLYPH = 5.0
 """Half the width of a mark's drawing."""
 _SHADES = ((PAPER, 0.0), (PAPER, 0.4), (INK, 0.3))
@@ -112,18 +116,20 @@ def _shade(role: str, number: int) -> Look:
     colour, marker, dash = _ROLES[role]
     if number == 0:
         return Look(colour, marker, DASHES[dash])
-    other, share = _SHADES[number % len(_SHADES)]
+    turn = number
+    if role == "control":
+        colour, turn = _CONTROLS[number % len(_CONTROLS)], number // len(_CONTROLS)
+    other, share = _SHADES[turn % len(_SHADES)]
     mixed = [(1 - share) * own + share * add for own, add in zip(to_rgb(colour), to_rgb(other), strict=True)]
     look = to_hex(mixed) if share else colour
     return Look(look, _SPARE[(number - 1) % len(_SPARE)], DASHES[(dash + number) % len(DASHES)])
 
 
 def _free(number: int) -> Look:
-    colours: Sequence[str] = COLOURS[_FIRST_FREE:]
-    turn = number // len(colours)
+    turn = number // len(_FREE)
     # Not as the second control, which begins where these would.
     place = number + turn + _FIRST_FREE
-    return Look(colours[number % len(colours)], _SPARE[place % len(_SPARE)], DASHES[(place + 1) % len(DASHES)])
+    return Look(_FREE[number % len(_FREE)], _SPARE[place % len(_SPARE)], DASHES[(place + 1) % len(DASHES)])
 
 
 def shown(text: str) -> str:

@@ -7,21 +7,21 @@ from typing import Any
 
 from salsa.report.grid import Grid, to_markdown
 from salsa.report.markup import escape
-from salsa.report.study import claims, gaps, reading, tables
-from salsa.report.study.schema import NAME, headline
+from salsa.report.study import arms, claims, gaps, reading, tables
+from salsa.report.study.schema import NAME, leading, others
 from salsa.report.tables import settings_grid
 
 
 def page(study: Mapping[str, Any]) -> str:
     """Return the page of a printable study."""
     shown, chosen = tables.tables(study), tables.selection(study)
-    main = headline(study)
-    parts = [f"# {_text(study['title'])}", f"**{_text(main['sentence'])}**" if main else ""]
+    parts = [f"# {_text(study['title'])}", *(f"**{_text(each['sentence'])}**" for each in leading(study))]
     parts += [_text(study["question"]), _text(reading.about(study)) + "."]
-    parts += ["\n".join(f"> **Missing:** {_text(gap)}  " for gap in gaps.sentences(study))]
+    parts += ["\n".join(f"> **Missing:** {_text(gap)}  " for gap in gaps.sentences(study)), _arms(study)]
+    smaller = others(study)
+    parts += [_bullets("## Other verdicts", (verdict["sentence"] for verdict in smaller))] if smaller else []
+    parts += map(_text, reading.decided(study))
     parts += [f"**Warning:** {_text(warning)}" for warning in study["warnings"]]
-    others = [verdict for verdict in study["verdicts"] if verdict is not main]
-    parts += [_bullets("## Other verdicts", (verdict["sentence"] for verdict in others))] if others else []
     parts += [_grid(grid) for table in shown[:1] for grid in table.blocks()]
     parts += list(_paper(study))
     parts += [_grid(grid) for table in shown[1:] for grid in table.blocks()]
@@ -39,6 +39,17 @@ def behind(study: Mapping[str, Any]) -> str:
     """Return which study this is, where the fingerprints of its artifacts are, and what it took."""
     took = reading.cost(study)
     return f"Study {study['fingerprint']}; {NAME} has the artifacts behind every cell{f'; {took}' if took else ''}."
+
+
+def _arms(study: Mapping[str, Any]) -> str:
+    """Return what the arms are as a list, if the study tells."""
+    told = arms.arms(study)
+    lines = (f"* {_text(arm)}: {'; '.join(map(_part, parts))}" for arm, parts in told.items())
+    return "\n".join([f"**{arms.TITLE}**", "", *lines]) if told else ""
+
+
+def _part(part: arms.Part) -> str:
+    return f"`{part.text}`" if part.code and "`" not in part.text else _text(part.text)
 
 
 def _paper(study: Mapping[str, Any]) -> Iterator[str]:

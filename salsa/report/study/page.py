@@ -8,8 +8,9 @@ from typing import Any
 from salsa.report.figures import INK
 from salsa.report.grid import scrollable
 from salsa.report.page import inline
-from salsa.report.study import claims, figures, gaps, html, looks, markdown, panels, reading, style, tables
-from salsa.report.study.schema import headline
+from salsa.report.study import arms, claims, figures, gaps, html, looks, markdown, minus, panels, reading, style, tables
+from salsa.report.study.names import named
+from salsa.report.study.schema import leading, others
 from salsa.report.study.tables import Table
 from salsa.report.tables import settings_grid
 
@@ -17,7 +18,7 @@ _DIGITS = 16
 
 
 def page(study: Mapping[str, Any], drawings: Mapping[str, str] | None = None) -> str:
-    """Return the page of a printable study; `drawings` are SVG documents by the names of `figures.named`.
+    """Return the page of a printable study; `drawings` are SVG documents by the names of `names.named`.
 
     The page loads nothing and runs no script, and every text of the study is escaped.
     """
@@ -25,13 +26,13 @@ def page(study: Mapping[str, Any], drawings: Mapping[str, str] | None = None) ->
         drawings = figures.inline(study)
     title = escape(study["title"])
     shown = tables.tables(study)
-    pictures = [_figure(study, name, figure, drawings[name]) for name, figure in figures.named(study).items()]
+    pictures = [_figure(study, name, figure, drawings[name]) for name, figure in named(study).items()]
     how = [*reading.sentences(study, shown), *reading.marks(study, shown, coloured=True)]
     looked = looks.of_all(study)
     grids = [_section(table.grid.title, html.table(table, looked=looked)) for table in shown]
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f'{html.POLICY}<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title><style>{style.sheet({INK: 'currentColor'})}</style></head><body><main>",
         *_top(study),
         *pictures[:1],
@@ -48,33 +49,28 @@ def page(study: Mapping[str, Any], drawings: Mapping[str, str] | None = None) ->
 
 
 def _top(study: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the title, the verdict in large letters, the question that it answers, and the other verdicts."""
+    """Yield the title, the verdict in large letters, the question that it answers, the arms, the other verdicts."""
     yield f"<header><h1>{escape(study['title'])}</h1>"
-    main = headline(study)
-    if main is not None:
-        yield f'<p class="headline{_decided(main)}">{_whole(main["sentence"])}</p>'
+    for place, verdict in enumerate(leading(study)):
+        rank = " second" if place else ""
+        yield f'<p class="headline{rank}{_decided(verdict)}">{html.whole(verdict["sentence"])}</p>'
     yield f'<p class="question">{escape(study["question"])}</p>'
     yield f'<p class="sub">{escape(reading.about(study))}</p>'
-    yield from _warnings(study)
-    others = [verdict for verdict in study["verdicts"] if verdict is not main]
-    if others:
-        items = (f'<li class="verdict{_decided(verdict)}">{_whole(verdict["sentence"])}</li>' for verdict in others)
+    yield _box("Missing", gaps.sentences(study))
+    yield html.arms(arms.arms(study))
+    smaller = others(study)
+    if smaller:
+        items = (f'<li class="verdict{_decided(each)}">{html.whole(each["sentence"])}</li>' for each in smaller)
         yield f'<ul class="verdicts">{"".join(items)}</ul>'
+    yield from (f'<p class="caption">{escape(sentence)}</p>' for sentence in reading.decided(study))
+    yield _box("Warning", study["warnings"])
     yield "</header>"
 
 
-def _whole(sentence: str) -> str:
-    """Return a sentence in which no interval is torn by the end of a line."""
-    return re.sub(r"[\d.,+−-]+ %? ?\[[^\]<>&]{1,30}\]", r'<span class="whole">\g<0></span>', escape(sentence))
-
-
-def _warnings(study: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one box with what failed and what else a reader must know before the numbers."""
-    said = [("Missing", gap) for gap in gaps.sentences(study)]
-    said += [("Warning", warning) for warning in study["warnings"]]
-    if said:
-        items = (f"<li><strong>{kind}:</strong> {escape(text)}</li>" for kind, text in said)
-        yield f'<ul class="warning" role="note">{"".join(items)}</ul>'
+def _box(kind: str, said: Iterable[str]) -> str:
+    """Return one box of sentences, each with its kind in front; nothing without one."""
+    items = "".join(f"<li><strong>{kind}:</strong> {html.whole(text)}</li>" for text in said)
+    return f'<ul class="warning" role="note">{items}</ul>' if items else ""
 
 
 def _paper(study: Mapping[str, Any]) -> Iterator[str]:
@@ -83,8 +79,8 @@ def _paper(study: Mapping[str, Any]) -> Iterator[str]:
         return
     yield f'<aside class="claims"><h2>{claims.TITLE}</h2><p class="caption">{escape(claims.about(study))}</p><dl>'
     for each in claims.claims(study):
-        here = f"{escape(each.here)} " if each.here else ""
-        yield f'<dt>{escape(each.claim)}</dt><dd>{here}<span class="holds {each.mark}">{each.verdict}</span></dd>'
+        here = f"{html.whole(each.here)} " if each.here else ""
+        yield f'<dt>{html.whole(each.claim)}</dt><dd>{here}<span class="holds {each.mark}">{each.verdict}</span></dd>'
     yield "</dl></aside>"
 
 
@@ -98,7 +94,7 @@ def _section(heading: str, inside: str) -> str:
 
 def _prose(sentences: Iterable[str]) -> str:
     """Return sentences as a list; commands stand in backticks, as in Markdown."""
-    items = (re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence)) for sentence in sentences)
+    items = (re.sub(r"`([^`]+)`", r"<code>\1</code>", html.whole(sentence)) for sentence in sentences)
     return f'<ul class="prose">{"".join(f"<li>{item}</li>" for item in items)}</ul>'
 
 
@@ -126,7 +122,7 @@ def _numbers(figure: Mapping[str, Any]) -> str:
         for point in series["points"]:
             numbers = ("" if point[key] is None else f"{point[key]:.5g}" for key in ("value", "low", "high"))
             place = " : ".join(f"{weight:.3g}" for weight in point.get("weights", ())) or str(point["x"])
-            rows.append([*names, place, *numbers])
+            rows.append([*names, *map(minus.typeset, (place, *numbers))])
     return _list("Points", heads, rows)
 
 
@@ -134,8 +130,8 @@ def _list(caption: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> 
     parts = [f'<div class="list">{scrollable(caption)}<table><caption>{escape(caption)}</caption><thead><tr>']
     parts += [f'<th scope="col">{escape(head)}</th>' for head in heads]
     parts.append("</tr></thead><tbody>")
-    for first, *others in rows:
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in others)
+    for first, *following in rows:
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in following)
         parts.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
     return "".join([*parts, "</tbody></table></div></div>"])
 

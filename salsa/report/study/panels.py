@@ -11,7 +11,7 @@ from salsa.report.study.looks import shown
 
 STEPS = (1, 2, 5, 10)
 """Between labels of an axis, times a power of ten."""
-_MOST_ACROSS = 3
+_MOST_ACROSS, _SQUARE = 3, 4
 WIDTHS = {1: 7.2, 2: 9.0, 3: 10.6}
 """Of a figure in inches, by the panels that stand beside each other."""
 _LETTERS = 26
@@ -52,7 +52,7 @@ def _scaled(point: Mapping[str, Any], scale: float) -> dict[str, Any]:
 def grid(figure: Mapping[str, Any]) -> tuple[int, int]:
     """Return how many panels stand beside each other and below each other."""
     count = max(1, len(names(figure)))
-    across = min(_MOST_ACROSS, count)
+    across = 2 if count == _SQUARE else min(_MOST_ACROSS, count)
     return across, -(-count // across)
 
 
@@ -101,6 +101,11 @@ def reference(axis: Any, line: float | None, upright: bool) -> None:
     if line is not None:
         style = {"color": GREY, "linewidth": 1.1, "linestyle": DASHES[2], "zorder": 1.5}
         (axis.axvline if upright else axis.axhline)(line, **style)
+
+
+def even(figure: Mapping[str, Any]) -> bool:
+    """Return whether the line of a figure is where neither of two is better."""
+    return figure["line"] is not None and "win rate" in figure["y"]["label"]
 
 
 def places(figure: Mapping[str, Any]) -> list[Any]:

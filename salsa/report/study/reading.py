@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from salsa.report.grid import BLANK, MISSING
+from salsa.report.study.schema import replicates
 from salsa.report.study.tables import Table
 
 ROLES: Mapping[str, str] = {
@@ -15,21 +16,59 @@ ROLES: Mapping[str, str] = {
     "other": "other",
 }
 REPLICATE = "everything from fine-tuning upwards again, from its own seeds"
+_JUDGES: Mapping[str, str] = {
+    "gold": "the world's gold reward",
+    "reward_model": "the reward model that was optimised",
+}
+_TINY, _WORLD, _OF_THE_WORLD = "tiny", "zoo", "world_seed"
 
 
 def about(study: Mapping[str, Any]) -> str:
-    """Return in one line what was run: replicates, scale, regime, and the level of the intervals if there are any."""
-    parts = [replicates(study), f"scale {study['scale']}", f"regime {study['regime']}"]
+    """Return in one line what was run: replicates, models, regime, and the level of the intervals if there are any."""
+    parts = [replicates(study), models(study) or f"scale {study['scale']}", f"regime {regime(study)}"]
     cells = (cell for table in study["tables"] for row in table["rows"] for cell in row["cells"].values() if cell)
     if any(cell["low"] is not None for cell in cells):
         parts.append(f"{study['level']:.0%} intervals")
     return "  ·  ".join(parts)
 
 
-def replicates(study: Mapping[str, Any]) -> str:
-    """Return the number of replicates with its noun."""
-    count = study["replicates"]
-    return f"{count:,} {'replicate' if count == 1 else 'replicates'}"
+def models(study: Mapping[str, Any]) -> str:
+    """Return what small models of the embedded world are, and are not; nothing where they are others, or not told."""
+    families = _families(study)
+    if not families or not all(told["scale"]["name"] == _TINY and _in_the_world(told["data"]) for told in families):
+        return ""
+    named = ", ".join(study["made_with"]["families"])
+    judge = study["settings"].get("judge")
+    judged = f"; judge: {_JUDGES.get(judge, judge)}" if isinstance(judge, str) else ""
+    return (
+        f"tiny models with the architecture of {named} (not the published weights), trained in the embedded "
+        f"world{judged}"
+    )
+
+
+def regime(study: Mapping[str, Any]) -> str:
+    """Return the regime with what it is, where the study tells: demonstrations and steps of fine-tuning."""
+    recipes = (told["sft"] for told in _families(study) if "sft" in told)
+    told = dict.fromkeys(f"{each['demonstrations']:,} demonstrations, {each['steps']:,} steps" for each in recipes)
+    return f"{study['regime']}: {' or '.join(told)}" if told else str(study["regime"])
+
+
+def _families(study: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list((study.get("made_with") or {}).get("families", {}).values())
+
+
+def _in_the_world(data: Mapping[str, Any]) -> bool:
+    """Return whether data are the embedded world's; studies that do not name their data have its seed among them."""
+    return data["name"] == _WORLD if "name" in data else _OF_THE_WORLD in data
+
+
+def decided(study: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what it takes for a verdict to be decided, where there is one."""
+    if study["verdicts"]:
+        yield (
+            f'"Decided" means that the {study["level"]:.0%} interval lies on one side and that the p value, where '
+            f"there is one (corrected where several questions are asked), is at most {1 - study['level']:.2g}."
+        )
 
 
 def marks(study: Mapping[str, Any], shown: list[Table], coloured: bool) -> Iterator[str]:

@@ -67,10 +67,15 @@ def _record(
         **numbers,
         "level": study["level"] if numbers["low"] is not None else None,
         "n": cell.get("n"),
-        "note": note(study, row, column),
+        "note": _plain(note(study, row, column)),
         "paper": figure,
         "paper_source": None if figure is None else table["paper"]["label"],
     }
+
+
+def _plain(text: str | None) -> str | None:
+    """Return text with hyphens for minus signs, as programs read numbers."""
+    return text.replace("−", "-") if text else text
 
 
 def _scaled(value: float | None, scale: float) -> float | None:

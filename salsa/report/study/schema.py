@@ -8,6 +8,7 @@ from typing import Any
 
 from salsa.report.markup import one_line
 from salsa.report.schema import finite
+from salsa.report.study import minus
 
 SCHEMA = 1
 NAME = "study.json"
@@ -32,8 +33,11 @@ PARTS = (
     "settings",
     "cost",
 )
-OPTIONAL: Mapping[str, Any] = {"paper": None, "missing": []}
-"""Parts that a study may do without, and what stands for them: what the paper reports, and what failed."""
+OPTIONAL: Mapping[str, Any] = {"paper": None, "missing": [], "second": None}
+"""Parts that a study may do without, and what stands for them: what the paper reports, what failed, and which verdict
+is shown large below the headline."""
+_SENTENCES = ("sentence", "here", "note", "notes", "warnings", "caption", "explanation")
+"""Keys of what people read as prose, in which a hyphen before a number is a minus sign."""
 _CORNERS = 3
 
 
@@ -59,12 +63,12 @@ def printable(study: Mapping[str, Any]) -> dict[str, Any]:
     return copy
 
 
-def _in_lines(value: Any) -> Any:
+def _in_lines(value: Any, key: str = "") -> Any:
     if isinstance(value, str):
-        return one_line(value)
+        return minus.typeset(one_line(value)) if key in _SENTENCES else one_line(value)
     if isinstance(value, Mapping):
-        return {_in_lines(key): _in_lines(entry) for key, entry in value.items()}
-    return [_in_lines(entry) for entry in value] if isinstance(value, list) else value
+        return {_in_lines(name): _in_lines(entry, name) for name, entry in value.items()}
+    return [_in_lines(entry, key) for entry in value] if isinstance(value, list) else value
 
 
 def to_json(study: Mapping[str, Any]) -> str:
@@ -89,15 +93,35 @@ def headline(study: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return study["verdicts"][study["headline"]] if study["verdicts"] and study["headline"] is not None else None
 
 
+def leading(study: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the verdicts that are shown large: the headline, and the second one where the study names it."""
+    indices = dict.fromkeys(study.get(key) for key in ("headline", "second"))
+    return [study["verdicts"][index] for index in indices if index is not None] if study["verdicts"] else []
+
+
+def others(study: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the verdicts that are not shown large."""
+    large = (study["headline"], study.get("second"))
+    return [verdict for index, verdict in enumerate(study["verdicts"]) if index not in large]
+
+
+def replicates(study: Mapping[str, Any]) -> str:
+    """Return the number of replicates with its noun."""
+    count = study["replicates"]
+    return f"{count:,} {'replicate' if count == 1 else 'replicates'}"
+
+
 def _problems(study: Mapping[str, Any]) -> Iterator[str]:
     """Yield what would make a page that is wrong or incomplete."""
     missing = [part for part in PARTS if part not in study]
     if missing:
         yield f"lacks {', '.join(missing)}"
         return
-    count, index = len(study["verdicts"]), study["headline"]
-    if count and index is not None and not 0 <= index < count:
-        yield f"headline is {index}, there are {count} verdicts; give an index from 0, or null"
+    count = len(study["verdicts"])
+    for key in ("headline", "second"):
+        index = study.get(key)
+        if count and index is not None and not 0 <= index < count:
+            yield f"{key} is {index}, there are {count} verdicts; give an index from 0, or null"
     for table in study["tables"]:
         yield from (f"table {table['name']!r}: {problem}" for problem in _of_table(table))
     for figure in study["figures"]:

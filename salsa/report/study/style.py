@@ -19,12 +19,17 @@ body { margin: 0 auto; padding: 1.6rem 1.5rem 4rem; max-width: 75rem; background
 h1 { font-size: 1rem; font-weight: 600; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
 .headline { font-size: 1.75rem; line-height: 1.25; font-weight: 650; margin: .5rem 0 .6rem; padding-left: 1rem;
   border-left: .35rem solid var(--open); text-wrap: balance; }
+.headline.second { font-size: 1.3rem; }
 .headline.decided { border-color: var(--decided); }
 .question { font-size: 1.05rem; margin: 0 0 .2rem; } .sub, .caption, .interval, .blank, caption { color: var(--soft); }
 .sub { margin: .2rem 0; } .caption, figcaption, caption { font-size: .87rem; }
 .caption, figcaption, .prose, .question { max-width: 56rem; } figcaption { color: var(--soft); }
 .warning { border: 1px solid var(--worse); border-left-width: .35rem; padding: .45rem .9rem; margin: .8rem 0;
   border-radius: .4rem; list-style: none; max-width: 56rem; }
+.arms h2 { font-size: .95rem; margin: .9rem 0 .2rem; } .arms dl { margin: 0 0 .8rem; display: grid; font-size: .92rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: .1rem 1.4rem; }
+.arms dt { display: inline; font-weight: 600; } .arms dt::after { content: ": "; } .arms dd { display: inline;
+  margin: 0; }
 .claims { border: 1px solid var(--rule); border-radius: .4rem; background: var(--wash); padding: .7rem 1rem .9rem;
   margin: 1.6rem 0 0; max-width: 56rem; } .claims h2 { margin: 0; } .claims .caption { margin: .2rem 0 .5rem; }
 .claims dl { margin: 0; display: grid; grid-template-columns: 1fr 1fr; gap: .35rem 1.4rem; }
@@ -67,7 +72,8 @@ details + section, section + details { margin-top: 1.5rem; }
 .list td { font-family: ui-monospace, monospace; font-size: .82rem; overflow-wrap: anywhere; }
 code { font-family: ui-monospace, monospace; }
 @media (max-width: 40rem) { .claims dl { display: block; } .claims dd { margin: 0 0 .6rem 1rem; }
-  thead th.group { text-align: left; } body { padding: 1rem .8rem 3rem; } .headline { font-size: 1.35rem; } }
+  thead th.group { text-align: left; } body { padding: 1rem .8rem 3rem; } .headline { font-size: 1.35rem; }
+  .headline.second { font-size: 1.12rem; } }
 @media print { .wide { overflow: visible; } details { display: none; } }
 """
 

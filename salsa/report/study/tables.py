@@ -8,13 +8,16 @@ from typing import Any
 from salsa.report.grid import BLANK, MISSING, Cell, Column, Grid, mark_best, measured
 from salsa.report.judging import toned
 from salsa.report.schema import METRICS, Metric
-from salsa.report.study import gaps
-from salsa.report.study.schema import full_name
+from salsa.report.study import gaps, minus
+from salsa.report.study.schema import full_name, replicates
 
 UNKNOWN = "not known to us"
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _EVEN = 0.5
 _AT_EDGE = "at the end of the grid: a better coefficient may lie beyond it"
+_ALIKE = "the same in all replicates, so the interval has no width and says nothing"
+_NO_WIDTH = 1e-9
+"""Of an interval, below which its ends differ by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,26 @@ def _table(study: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
     columns += [Column(column["label"], table["paper"]["label"]) for column in theirs]
     rows = [[*cells, *_paper(row, theirs, table)] for cells, row in zip(rows, table["rows"], strict=True)]
     below = [f"{_mark(number)} {text}" for text, number in notes.items()]
-    grid = Grid(title(table), table["caption"], columns, rows, _sections(table["rows"]), keys, below)
+    grid = Grid(title(table), _caption(study, table, rows), columns, rows, _sections(table["rows"]), keys, below)
     return Table(table["name"], grid, [row["role"] for row in table["rows"]], len(theirs))
+
+
+def _caption(study: Mapping[str, Any], table: Mapping[str, Any], rows: Sequence[Sequence[Cell]]) -> str:
+    """Return the caption with what bold marks, and in the main table on how much the numbers rest."""
+    parts = [table["caption"]] if table["caption"] else []
+    if any(cell.best for row in rows for cell in row) and "bold" not in table["caption"].lower():
+        of = (
+            f" in each {table.get('group_header') or 'group'}" if any(row.get("group") for row in table["rows"]) else ""
+        )
+        even = any(column.get("even") is not None and column.get("better") for column in table["columns"])
+        parts.append(f"Bold: best of the column{of}{', where it is not below even' if even else ''}.")
+    prompts = study["settings"].get("prompts")
+    if prompts and table is study["tables"][0]:
+        alike = len(set(prompts.values())) == 1
+        counts = (f"{count:,} ({suite})" for suite, count in prompts.items())
+        each = f"{next(iter(prompts.values())):,} prompts of each suite" if alike else f"prompts: {', '.join(counts)}"
+        parts.append(f"n: {replicates(study)} × {each}.")
+    return " ".join(parts)
 
 
 def title(table: Mapping[str, Any]) -> str:
@@ -125,8 +146,15 @@ def _cells(row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> Iter
         if estimate is None:
             yield MISSING if column["key"] in row["cells"] else BLANK
             continue
-        cell = replace(measured(estimate, metric(column)), source=_source(estimate))
-        yield toned(cell, estimate) if column.get("even") == _EVEN and estimate["value"] is not None else cell
+        cell = replace(minus.cell(measured(estimate, metric(column))), source=_source(estimate))
+        decides = column.get("even") == _EVEN and estimate["value"] is not None and not _alike(estimate)
+        yield toned(cell, estimate) if decides else cell
+
+
+def _alike(estimate: Mapping[str, Any]) -> bool:
+    """Return whether an interval has no width: where all replicates are equal, that shows nothing of others."""
+    low, high = estimate["low"], estimate["high"]
+    return low is not None and high is not None and abs(high - low) < _NO_WIDTH
 
 
 def _source(estimate: Mapping[str, Any]) -> str:
@@ -138,13 +166,13 @@ def _source(estimate: Mapping[str, Any]) -> str:
 
 
 def note(study: Mapping[str, Any], row: Mapping[str, Any], column: Mapping[str, Any]) -> str | None:
-    """Return what is said of a cell: its own note, or why it is missing, or nothing."""
+    """Return what is said of a cell: its own note, why it is missing, or why it decides nothing; else nothing."""
     if column["key"] not in row["cells"]:
         return None
     cell = row["cells"][column["key"]]
     if cell is None or cell["value"] is None:
         return (cell or {}).get("note") or gaps.reason(study, row)
-    return cell.get("note") or None
+    return cell.get("note") or (_ALIKE if column.get("even") is not None and _alike(cell) else None)
 
 
 def _numbered(said: Sequence[Sequence[str | None]]) -> dict[str, int]:
@@ -165,15 +193,26 @@ def _mark(number: int) -> str:
 
 
 def _best(rows: list[list[Cell]], table: Mapping[str, Any], keys: int) -> list[list[Cell]]:
-    """Return the rows with the best of each column marked, in each group by itself."""
+    """Return the rows with the best of each column marked, in each group by itself.
+
+    Where a column has an even value, nothing on its wrong side is marked: what is compared with is better there.
+    """
     metrics: list[Metric | None] = [None] * keys
     metrics += [metric(column) for column in table["columns"]]
     result = list(rows)
     for group in dict.fromkeys(row.get("group") for row in table["rows"]):
         places = [index for index, row in enumerate(table["rows"]) if row.get("group") == group]
         for index, marked in zip(places, mark_best([rows[index] for index in places], metrics), strict=True):
-            result[index] = marked
+            own = zip(marked[keys:], table["columns"], strict=True)
+            result[index] = [*marked[:keys], *(replace(cell, best=_deserved(cell, column)) for cell, column in own)]
     return result
+
+
+def _deserved(cell: Cell, column: Mapping[str, Any]) -> bool:
+    if not cell.best or cell.value is None or column.get("even") is None:
+        return cell.best
+    above = cell.value - column["even"] * metric(column).scale
+    return above >= 0 if column["better"] == "high" else above <= 0
 
 
 def _sections(rows: Sequence[Mapping[str, Any]]) -> frozenset[int]:
@@ -217,7 +256,7 @@ def selection(study: Mapping[str, Any]) -> Table | None:
     rows = []
     for each in chosen["chosen"]:
         rates = {entry["coefficient"]: entry["rate"] for entry in each["curve"]}
-        cells = [measured(rates.get(value), METRICS["win_rate"]) for value in chosen["grid"]]
+        cells = [minus.cell(measured(rates.get(value), METRICS["win_rate"])) for value in chosen["grid"]]
         cells = [
             replace(cell, best=value == each["coefficient"]) for cell, value in zip(cells, chosen["grid"], strict=True)
         ]

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from salsa.report.figures import INK
 from salsa.report.study import panels
 from salsa.report.study.looks import Look
 
@@ -36,12 +37,21 @@ def draw(drawn: Figure, figure: Mapping[str, Any], looks: Mapping[tuple[str, str
     """Draw every panel with its series."""
     for axis, inside, first, last in panels.subplots(drawn, figure):
         panels.reference(axis, figure["line"], upright=False)
+        if panels.even(figure) and axis.get_subplotspec().is_last_col():
+            _name_line(axis, figure["line"])
         seen = [series for series in inside if series["points"]]
         for series, aside in zip(seen, _asides(figure, len(seen)), strict=True):
             _series(axis, figure, series, looks[series["role"], series["label"]], aside)
         _scale(axis, figure)
         across, up = (figure["x"]["label"] if last else "", figure["y"]["label"] if first else "")
         panels.label(axis, across, up, panels.inner_width(figure), size(figure)[1] / panels.grid(figure)[1] - _BELOW)
+
+
+def _name_line(axis: Any, line: float) -> None:
+    """Write beside the line that neither is better there, and where better is."""
+    look = {"xycoords": axis.get_yaxis_transform(), "textcoords": "offset points", "fontsize": 8, "color": INK}
+    for text, up in (("equal", 0), ("better ↑", 11)):
+        axis.annotate(text, (1, line), (4, up), va="center", annotation_clip=False, **look)
 
 
 def _asides(figure: Mapping[str, Any], count: int) -> list[float]:

@@ -22,36 +22,36 @@ def of(low, value, high, replicates=16, **given_p):
 
 def test_the_first_wins_where_the_interval_is_above_one_half():
     found = of(0.52, 0.541, 0.563)
-    assert found.sentence == "SALSA beats PPO on single: 54.1 % [52.0, 56.3], 16 replicates"
+    assert found.sentence == "SALSA beats PPO on single: win rate 54.1 % [52.0, 56.3], 16 replicates"
     assert found.decided == "first"
 
 
 def test_the_second_wins_with_its_own_rate():
     found = of(0.437, 0.459, 0.48)
-    assert found.sentence == "PPO beats SALSA on single: 54.1 % [52.0, 56.3], 16 replicates"
+    assert found.sentence == "PPO beats SALSA on single: win rate 54.1 % [52.0, 56.3], 16 replicates"
     assert found.decided == "second"
 
 
 def test_an_interval_around_one_half_decides_nothing():
     found = of(0.488, 0.509, 0.531, 8)
-    expected = "The data do not decide between SALSA and PPO on single: 50.9 % [48.8, 53.1], 8 replicates"
+    expected = "The data do not decide between SALSA and PPO on single: win rate 50.9 % [48.8, 53.1], 8 replicates"
     assert (found.sentence, found.decided) == (expected, None)
 
 
 def test_one_replicate_has_no_interval_and_decides_nothing():
     found = of(None, 0.7, None, 1)
-    expected = "The data do not decide between SALSA and PPO on single: 70.0 % (no interval), 1 replicate"
+    expected = "The data do not decide between SALSA and PPO on single: win rate 70.0 % (no interval), 1 replicate"
     assert (found.sentence, found.decided) == (expected, None)
 
 
 def test_a_corrected_p_value_can_take_a_verdict_back():
     assert of(0.52, 0.541, 0.563, corrected=0.02, comparisons=3).sentence.endswith(
-        "54.1 % [52.0, 56.3], 16 replicates; p = 0.020 after Holm's correction for 3"
+        "win rate 54.1 % [52.0, 56.3], 16 replicates; p = 0.020 after Holm's correction for 3"
     )
     assert of(0.52, 0.541, 0.563, corrected=0.0002).sentence.endswith("16 replicates; p < 0.001")
     assert of(0.52, 0.541, 0.563, corrected=0.02).decided == "first"
     withdrawn = of(0.52, 0.541, 0.563, corrected=0.06)
-    assert withdrawn.sentence.startswith("The data do not decide between SALSA and PPO on single: 54.1 %")
+    assert withdrawn.sentence.startswith("The data do not decide between SALSA and PPO on single: win rate 54.1 %")
     assert withdrawn.decided is None
     assert of(0.52, 0.541, 0.563, corrected=0.06, level=0.9).decided == "first"
     assert of(0.488, 0.509, 0.531, corrected=0.001).decided is None

@@ -9,12 +9,14 @@ from urllib.parse import unquote
 
 import pytest
 
+from salsa.report.compendium import elements
 from salsa.report.compendium.folder import EmptyError, write
 from salsa.store.artifact import Store
 from salsa.store.format import StoreFormatError
 from tests.report.compendium import factory
 from tests.report.compendium.markup import Page
 
+SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 EVIL = "</td></table><script>alert(1)</script><img src=x onerror=alert(2)>\"'><a href='javascript:alert(3)'>&lt;\x1b[2J"
 
 
@@ -38,7 +40,7 @@ def test_it_has_all_results_in_the_order_in_which_they_matter(text: str) -> None
     sections = re.findall(r'<section id="(\w+)">', text)
     assert sections == ["studies", "experiments", "samples", "landscapes", "lineage"]
     words = " ".join(" ".join(Page(text).text).split())
-    headline = "SALSA beats PPO over all families and suites: 53.4 % [52.1, 54.7]"
+    headline = 'SALSA beats PPO over all families and suites: <span class="whole">53.4 % [52.1, 54.7]</span>'
     assert text.index(headline) < text.index('<section id="studies">')
     assert "The data do not decide between SALSA and PPO for Mistral" in words
     assert "Does a policy whose KL reference is a soup beat one" in words
@@ -105,7 +107,11 @@ def test_it_is_well_formed_and_loads_and_runs_nothing(text: str) -> None:
     assert page.left_open == []
     assert {tag for tag, _ in page.elements} & {"script", "link", "img", "iframe", "object", "form"} == set()
     assert not re.search(r"@import|url\((?!#)", text)
-    assert [link for link in page.links if re.match(r"[a-z]+:|//", link)] == []
+    assert [link for link in page.links if SCHEME.match(link)] == []
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    told = [each for _, each in page.elements if each.get("http-equiv") == "Content-Security-Policy"]
+    assert [each["content"] for each in told] == [policy]
+    assert text.index("Content-Security-Policy") < text.index("<style")
 
 
 def test_tables_have_captions_and_scopes(text: str) -> None:
@@ -128,7 +134,8 @@ def test_whatever_artifacts_say_is_shown_as_text(tmp_path: Path) -> None:
     assert page.unbalanced == []
     assert {tag for tag, _ in page.elements} & {"script", "img"} == set()
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    assert not any("javascript" in link for link in page.links if not link.endswith((".html", ".csv", ".md")))
+    assert [link for link in page.links if SCHEME.match(link)] == []
+    assert any(link.endswith("page.html") for link in page.links)
     words = "".join(page.text)
     assert "<script>alert(1)</script>" in words
     assert "\\x1b[2J" in words
@@ -223,14 +230,89 @@ def test_a_copy_is_shown_when_its_artifact_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_could_run_something_is_not_placed_inline(tmp_path: Path) -> None:
-    store = factory.everything(tmp_path)
-    for bad in ("<script>alert(1)</script>", '<a href="x"></a>', '<path onload="alert(1)"/>', '<use href="http://x"/>'):
-        path = factory.artifact(store, "study", "study table_1").path / "win_rates.svg"
-        path.write_text(factory.SVG.replace("<defs>", f"{bad}<defs>"))
+    store = Store(tmp_path)
+    factory.study(store)
+    path = factory.artifact(store, "study", "study table_1").path / "win_rates.svg"
+    whole = path.read_text(encoding="utf-8")
+    for bad in ("<script>alert(1)</script>", '<svg/onload="alert(1)"></svg>', '<g style="fill:u\\72l(http://x)"/>'):
+        path.write_text(whole.replace("<defs>", f"{bad}<defs>"))
         text = write(tmp_path).read_text(encoding="utf-8")
         assert "The figure is not shown" in text
         assert bad not in text
+        assert "alert(1)&quot;&gt;" not in Page(text).text
+        assert not any(name.startswith("on") for _, attributes in Page(text).elements for name in attributes)
         assert "SALSA beats PPO over all families" in text
+
+
+def test_a_picture_that_was_cut_is_named_as_damaged(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    factory.study(store)
+    path = factory.artifact(store, "study", "study table_1").path / "win_rates.svg"
+    path.write_text(path.read_text(encoding="utf-8")[:120])
+    text = write(tmp_path).read_text(encoding="utf-8")
+    assert "win_rates.svg is damaged, it is no whole SVG document" in text
+    page = Page(text)
+    assert page.unbalanced == []
+    assert page.left_open == []
+
+
+def test_a_failure_that_was_overcome_is_no_longer_in_the_box_on_top(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    factory.study(store)
+    made = factory.artifact(store, "study", "study table_1").published
+    notes = {"a": ("study table_1", made - 9), "b": ("study cost", made - 9), "c": ("study table_1", made + 99)}
+    for letter, (stage, time) in notes.items():
+        store.record_failure("study", letter * 64, {"stage": stage, "error": f"reason {letter}", "time": time})
+    words = " ".join(" ".join(Page(write(tmp_path).read_text(encoding="utf-8")).text).split())
+    box = words[words.index("2 things are damaged or failed") :][:160]
+    dates = {letter: elements.day(time) for letter, (_, time) in notes.items()}
+    assert f"study cost (failed, {dates['b']}); study table_1 (failed, {dates['c']})." in box
+    problems = words[words.rindex("Not shown, or not finished") :]
+    parts = ("Failed, and was made since", "study table_1", "reason a", dates["a"])
+    places = [problems.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "reason b" in problems
+    assert dates["c"] in problems
+
+
+def test_of_studies_that_are_described_alike_the_newest_is_shown_and_the_others_are_folded(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    says = {"older": "It helps a little", "newer": "It helps a lot", "another": "It helps with less"}
+    for number, (of, sentence) in enumerate(says.items()):
+        verdicts = [{"sentence": sentence, "decided": "first"}]
+        fingerprint = factory.study(store, of, verdicts=verdicts, regime="V1" if number < 2 else "mild")
+        _publish(store, fingerprint, 1e9 + number)
+    text = write(tmp_path).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.unbalanced == []
+    assert len(page.ids) == len(set(page.ids))
+    top = text[: text.index("</header>")]
+    order = [top.index(part) for part in ("It helps a lot", "earlier versions <small>1", "It helps a little")]
+    assert order == sorted(order)
+    assert top.index("It helps a little") < top.index("</details>")
+    assert top.count("<details>") == 1, "the study of the other regime is no version of it"
+    below = text[text.index('<section id="studies">') :]
+    order = [below.index(part) for part in ("It helps a lot", "Earlier versions of:", "It helps a little")]
+    assert order == sorted(order)
+
+
+def _publish(store: Store, fingerprint: str, time: float) -> None:
+    """Set when a study was published."""
+    path = store.root / "store" / "study" / fingerprint / "manifest.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(told | {"started": time, "seconds": 0.0}), encoding="utf-8")
+
+
+def test_a_second_verdict_is_large_and_arms_are_defined(tmp_path: Path) -> None:
+    factory.study(Store(tmp_path), second=4)
+    text = write(tmp_path).read_text(encoding="utf-8")
+    second = "PPO beats start+ref soup for Gemma"
+    assert text.count(second) == 2, "on top and in its section, large in both"
+    assert re.search(rf'<span class="sentence">{re.escape(second)}', text)
+    assert re.search(rf'<p class="verdict decided">.*{re.escape(second)}', text)
+    assert "<dt>ref SFT2</dt><dd>KL reference: SFT2; start: SFT1</dd>" in text
+    verdicts, warned = text.rindex('<li class="verdict'), text.index("<strong>Warning:</strong> The coefficient of PPO")
+    assert verdicts < text.index("&quot;Decided&quot; means") < warned
 
 
 def test_an_empty_folder_has_nothing_to_report(tmp_path: Path) -> None:

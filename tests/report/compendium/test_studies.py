@@ -40,6 +40,11 @@ def test_studies_of_one_name_are_labelled_by_what_differs() -> None:
     ]
 
 
+def test_what_an_older_study_does_not_tell_is_no_difference() -> None:
+    found = [study(1, regime="V1"), study(2, regime="mild", settings={"temperature": 1.0})]
+    assert list(studies.variants(found).values()) == ["regime V1", "regime mild"]
+
+
 def test_studies_of_equal_settings_are_told_apart_by_their_dates() -> None:
     found = [study(1, 1e9), study(2, 2e9)]
     labels = list(studies.variants(found).values())
@@ -51,3 +56,21 @@ def test_a_verdict_for_the_second_is_decided_too() -> None:
     assert studies.state({"sentence": "", "decided": "second"}) == studies.DECIDED
     assert studies.state({"sentence": "", "decided": None}) == studies.OPEN
     assert studies.state(None) == studies.OPEN
+
+
+def test_versions_are_studies_that_are_described_alike() -> None:
+    settings = {"families": ["llama2"], "temperature": 1.0}
+    made = {"families": {"llama2": {"sft": {"steps": 240}, "policy": {"steps": 32}}}, "arms": {}}
+    found = [
+        study(1, 5.0, settings=settings),
+        study(2, 7.0, settings=settings | {"prompts": {"single": 300}}, made_with=made),
+        study(3, 6.0, settings=settings, title="Another title"),
+        study(4, 8.0, settings=settings | {"temperature": 0.0}),
+        study(5, 9.0, settings=settings, study="cost"),
+        study(6, 1.0, settings=settings, regime="mild"),
+    ]
+    groups = [[int(each.fingerprint, 16) for each in group] for group in studies.versions(found)]
+    assert groups == [[2, 3, 1], [4], [5], [6]]
+    small = {"families": {"llama2": {"sft": {"steps": 240}, "policy": {"steps": 2}}}, "arms": {}}
+    other = study(7, settings=settings | {"prompts": {"single": 300}}, made_with=small)
+    assert len(studies.versions([found[1], other])) == 2, "of another budget"

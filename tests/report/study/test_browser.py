@@ -45,7 +45,8 @@ def opened(name: str, folder: Path, scheme: int, width: int) -> dict[str, Any]:
     """Return what the browser measured on the page of a study."""
     text = page.page(printable(EVERY[name]()))
     path = folder / "page.html"
-    path.write_text(text.replace("</body>", f"{MEASURE}</body>"), encoding="utf-8")
+    # Before the policy of the page, which lets nothing run.
+    path.write_text(text.replace("<head>", f"<head>{MEASURE}", 1), encoding="utf-8")
     own = (f"--window-size={width},900", f"--user-data-dir={folder / 'profile'}")
     command = [str(BROWSER), *FLAGS, *own, f"--blink-settings=preferredColorScheme={scheme}", path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)

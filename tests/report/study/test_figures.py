@@ -1,16 +1,18 @@
+import colorsys
 import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from salsa.report.figures import COLOURS, GREY, INK, to_png, to_svg
-from salsa.report.study import figures, looks, pictures
+from salsa.report.study import figures, looks, panels, pictures
+from salsa.report.study.names import named
 from salsa.report.study.schema import printable
 from tests.report.study import examples
 from tests.report.study.odd import EVERY
@@ -144,7 +146,7 @@ def test_a_missing_point_is_named_or_left_out_and_not_joined_over() -> None:
 def test_all_points_and_intervals_are_within_the_axes() -> None:
     for make in examples.EXAMPLES.values():
         study = printable(make())
-        for figure in figures.named(study).values():
+        for figure in named(study).values():
             if figure["kind"] == "plane":
                 continue
             made = figures.draw(study, figure).figure
@@ -208,7 +210,10 @@ def test_the_small_print_says_what_is_drawn() -> None:
     assert figures.explanation(plane, plane["figures"][0]).startswith(
         "Shading: means over 8 replicates, 58 soups (dots), linear between them; brighter is better."
     )
-    assert bands == "Lines: means over 8 replicates; bands: 95% intervals."
+    alone = "bands are of each arm alone; arms share replicates, so their differences are surer than the bands look"
+    assert bands == f"Lines: means over 8 replicates; bands: 95% intervals; {alone}."
+    study["figures"][1]["series"] = study["figures"][1]["series"][:1]
+    assert "bands are of" not in figures.explanation(study, study["figures"][1]), "there is one arm"
     alone = printable(EVERY["one replicate"]())
     assert figures.explanation(alone, alone["figures"][1]) == "Lines: one replicate, so there are no intervals."
 
@@ -218,7 +223,7 @@ def test_file_names_are_safe_and_their_own() -> None:
     one, other = study["figures"]
     one["name"], other["name"] = "../a b", "A_B"
     study["figures"] += [{**one, "name": "/"}, {**one, "name": "gone", "series": []}]
-    assert list(figures.named(study)) == ["a_b", "A_B_2", "figure"]
+    assert list(named(study)) == ["a_b", "A_B_2", "figure"]
 
 
 def test_equal_studies_give_equal_files_of_each_kind(tmp_path: Path) -> None:
@@ -304,3 +309,61 @@ def test_the_mark_of_a_row_is_that_of_its_series() -> None:
     assert f"color: {given['control', 'start+ref soup'].colour}" in second
     assert second != looks.mark("control", given["control", "ref SFT2"])
     assert looks.mark("other", None).count("C") > 3
+
+
+@pytest.mark.parametrize(("count", "grid"), [(1, (1, 1)), (2, (2, 1)), (3, (3, 1)), (4, (2, 2)), (5, (3, 2))])
+def test_four_panels_stand_in_a_square(count: int, grid: tuple[int, int]) -> None:
+    assert panels.grid({"series": [{"panel": str(number)} for number in range(count)]}) == grid
+
+
+def test_the_line_of_a_win_rate_says_that_neither_is_better_and_where_better_is() -> None:
+    assert [text.get_text() for text in texts(drawn(examples.table_1())["win_rates"])].count("equal · better →") == 3
+    found = drawn(examples.alpha())
+    assert {"equal", "better ↑"} <= {text.get_text() for text in texts(found["alpha"])}
+    assert not any("equal" in text.get_text() for text in texts(found["lengths"])), "it has no such line"
+
+
+@pytest.mark.parametrize("shift", [-0.4, 0.3])
+def test_the_name_of_the_line_is_seen_wherever_the_line_is(shift: float) -> None:
+    study = examples.table_1()
+    for point in (point for series in study["figures"][0]["series"] for point in series["points"]):
+        point |= {key: value + shift for key in ("value", "low", "high") if (value := point[key]) is not None}
+    figure = drawn(study)["win_rates"]
+    for axis in figure.axes:
+        (name,) = (text for text in axis.texts if "equal" in text.get_text())
+        box, inside = name.get_window_extent(), axis.get_window_extent()
+        assert inside.x0 <= box.x0 <= box.x1 <= inside.x1
+        assert inside.y0 <= box.y0 <= box.y1 <= inside.y1
+
+
+def contrast(colour: str, page: str) -> float:
+    """Return the contrast of two colours as WCAG 2 defines it."""
+
+    def luminance(text: str) -> float:
+        shares = [int(text[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+        return sum(weight * each for weight, each in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, light = sorted(map(luminance, (colour, page)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_two_controls_differ_in_colour_and_are_seen_on_any_page() -> None:
+    series = [{"label": str(number), "role": role, "points": []} for role in KEPT for number in range(2)]
+    figure = {"series": series}
+    given = looks.of({"figures": [figure]}, figure)
+    colours = [look.colour for look in given.values()]
+    assert len(set(colours)) == 4
+    assert min(contrast(colour, page) for colour in colours for page in ("#ffffff", "#14181d")) >= 3
+    hues = [colorsys.rgb_to_hsv(*to_rgb(colour))[0] for colour in colours[:2]]
+    assert 0.3 < abs(hues[0] - hues[1]) < 0.7, "green and pink"
+
+
+def test_numbers_in_figures_have_one_minus_sign() -> None:
+    study = examples.plane()
+    study["figures"][0]["series"][0]["note"] = (
+        "barycentre less best model: -0.10 [-0.20, +0.00]; best at -0.5 : 1.5 : 0"
+    )
+    shown = " ".join(text.get_text() for text in texts(drawn(study)["plane"]))
+    assert "−0.10 [−0.20, +0.00]" in shown
+    assert not re.search(r"-\.?\d", shown)

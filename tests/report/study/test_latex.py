@@ -95,7 +95,7 @@ def test_all_tables_are_there_with_bold_intervals_and_the_paper() -> None:
     assert r"\cmidrule(lr){2-6}\cmidrule(lr){7-8}" in text
 
 
-def test_the_file_is_floats_alone_and_says_what_it_needs() -> None:
+def test_the_file_is_floats_and_small_print_and_says_what_it_needs() -> None:
     text = latex.document(printable(examples.table_1()))
     assert r"\documentclass" not in body(text)
     assert r"\usepackage" not in body(text)
@@ -128,6 +128,44 @@ def test_verdicts_failures_and_claims_are_there() -> None:
     assert r"all cells are above 50 \%, from 50.10 \% (Gemma, hard) to 56.20 \% &" in text
     assert r"\raggedright does not hold here \tabularnewline" in text
     assert r"\textit{missing\textsuperscript{2}}" in text
+    assert r"start+ref soup: KL reference: the soup; start: the soup; soup.alpha=.5.\par}" in text
+    assert text.rindex("8 replicates.") < text.index("means that the 95\\% interval") < text.index("Warning: The coeff")
+
+
+def outside(text: str) -> str:
+    """Return what is in no float."""
+    return re.sub(r"\\begin\{table\}.*?\\end\{table\}", "", text, flags=re.DOTALL)
+
+
+def test_what_may_be_long_is_outside_of_floats_so_that_each_of_them_fits_on_a_page() -> None:
+    study = examples.table_1()
+    text = outside(latex.document(printable(study)))
+    assert r"53.4 \% [52.1, 54.7], 8 replicates.\par}" in text
+    assert "Missing: replicate 3 of Gemma" in text
+    assert "2 of 8 replicates are missing" not in text, "two short notes stay with their table"
+    for number, cell in enumerate(study["tables"][0]["rows"][0]["cells"].values()):
+        cell["note"] = f"note {number} " + "that is long " * 9
+    text = outside(latex.document(printable(study)))
+    assert [f"note {number} that" in text for number in range(5)] == [True] * 5
+    assert r"\textit{Win rates against PPO}" in text
+    assert r"\begin{table}" not in latex.document(printable(examples.study()))
+
+
+def test_the_heading_of_a_group_counts_and_is_set_in_lines_that_its_columns_have_room_for() -> None:
+    study = examples.alpha()
+    table = study["tables"][0]
+    first = table["columns"][0]
+    group = "what the rest took before RL, CPU seconds a replicate"
+    table["columns"] = [{**first, "key": str(number), "group": f"{group} {number}"} for number in range(9)]
+    for row in table["rows"]:
+        row["cells"] = {str(number): examples.cell(0.5, None, number) for number in range(9)}
+    table["paper"] = None
+    text = latex.document(printable(study))
+    heading = r"\multicolumn{1}{c}{\shortstack{what the rest\\took before RL,\\CPU seconds a\\replicate 0, \%}}"
+    assert heading in text
+    assert "table alpha (2 of 2)" in text, "nine headings of sixteen letters have no room beside the row's name"
+    table["columns"] = [{**first, "key": str(number), "group": f"g {number}"} for number in range(9)]
+    assert "(2 of 2)" not in latex.document(printable(study))
 
 
 def overfull(log: str) -> list[float]:

@@ -17,11 +17,15 @@ def test_the_verdict_comes_first_and_everything_follows() -> None:
         "# Table 1: SALSA against PPO",
         "**SALSA beats PPO over all families",
         "Does a policy",
-        "8 replicates  ·  scale tiny",
+        "8 replicates  ·  tiny models with the architecture of Llama2, Mistral, Gemma (not the published weights)",
+        "regime V1: 200 demonstrations, 240 steps",
         "> **Missing:** replicate 3 of Gemma is missing from all rows: sft 2 failed: out of memory",
         "> **Missing:** replicate 5 of Gemma is missing from start+ref soup: align failed: NaN at step 40",
-        "**Warning:** The coefficient of PPO",
+        "**What the arms are**",
+        "* start+ref soup: KL reference: the soup; start: the soup; `soup.alpha=.5`",
         "## Other verdicts",
+        '"Decided" means that the 95% interval lies on one side',
+        "**Warning:** The coefficient of PPO",
         "## Win rates against PPO\n",
         "Columns: win rate against PPO, %.",
         "|  | policy | single | two_turn | hard | unseen | mean |",
@@ -83,7 +87,9 @@ def test_one_replicate_is_called_an_illustration() -> None:
     text = sentences("one replicate")
     assert text.startswith("One replicate, so this is an illustration")
     assert "interval" not in text
-    assert reading.about(printable(EVERY["one replicate"]())) == "1 replicate  ·  scale tiny  ·  regime V1"
+    told = reading.about(printable(EVERY["one replicate"]()))
+    assert told.startswith("1 replicate  ·  tiny models")
+    assert told.endswith("regime V1: 200 demonstrations, 240 steps")
     with_intervals = printable(examples.table_1() | {"replicates": 1})
     shown = tables.tables(with_intervals)
     assert "hold for these trained models only" in " ".join(reading.sentences(with_intervals, shown))

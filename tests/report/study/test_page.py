@@ -6,6 +6,7 @@ import pytest
 
 from salsa.report.figures import INK, PAPER, RULE
 from salsa.report.study import page
+from salsa.report.study.names import named
 from salsa.report.study.schema import printable
 from tests.report.study import examples
 from tests.report.study.odd import EVERY, NAME
@@ -132,8 +133,9 @@ def test_colours_follow_the_scheme_of_the_page(text: str) -> None:
 def test_what_is_missing_is_told_before_the_numbers(text: str) -> None:
     box = text[text.index('<ul class="warning"') : text.index("</ul>")]
     assert "<strong>Missing:</strong> replicate 3 of Gemma is missing from all rows: sft 2 failed" in box
-    assert "<strong>Warning:</strong> The coefficient of PPO" in box
     assert text.index('class="headline') < text.index('<ul class="warning"') < text.index("<svg")
+    warned = text.index("<strong>Warning:</strong> The coefficient of PPO")
+    assert text.rindex('<li class="verdict') < text.index("&quot;Decided&quot; means") < warned < text.index("<svg")
     assert ">missing²</td>" in text
 
 
@@ -187,3 +189,38 @@ def test_all_text_is_escaped() -> None:
 def test_the_numbers_of_a_figure_can_be_unfolded(text: str) -> None:
     assert text.count("<summary>The numbers of this figure</summary>") == 2
     assert '<th scope="row">Llama2</th><td>SALSA</td><td>single</td><td>56.7</td><td>54.7</td><td>58.7</td>' in text
+
+
+def test_nothing_may_be_loaded_or_run_whatever_is_on_the_page(text: str) -> None:
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    found = [attrs for tag, attrs in parsed(text).tags if attrs.get("http-equiv") == "Content-Security-Policy"]
+    assert [attrs["content"] for attrs in found] == [policy]
+    assert text.index("Content-Security-Policy") < text.index("<style")
+
+
+def test_the_arms_are_defined_under_the_question(text: str) -> None:
+    found = "<dt>start+ref soup</dt><dd>KL reference: the soup; start: the soup; <code>soup.alpha=.5</code></dd>"
+    assert text.index('class="question"') < text.index(found) < text.index('<ul class="verdicts"')
+    assert "What the arms are" not in page.page(printable(examples.alpha()))
+
+
+def test_a_second_verdict_is_large_too_and_below_the_first() -> None:
+    study = printable(examples.table_1() | {"second": 4})
+    shown = page.page(study, dict.fromkeys(named(study), "<svg></svg>"))
+    first, second = re.findall(r'<p class="(headline[^"]*)">(.*?)</p>', shown)
+    assert (first[0], second[0]) == ("headline decided", "headline second decided")
+    assert second[1].startswith("PPO beats start+ref soup for Gemma")
+    assert shown.count("PPO beats start+ref soup for Gemma") == 1
+
+
+def test_numbers_have_one_minus_sign() -> None:
+    study = examples.frontier()
+    study["tables"][0]["rows"][0]["cells"]["at_2"] |= {"value": -1.25, "low": -1.5, "high": -1.0}
+    study["figures"][0]["series"][0]["points"][0] |= {"value": -1.25, "low": -1.5, "high": -1.0}
+    study["verdicts"][0]["sentence"] = "PPO is above: -0.13 points of gold reward [-0.20, -0.06]"
+    shown = "".join(parsed(page.page(printable(study))).text)
+    for part in ("−1.25 [−1.50, −1.00]", "−0.13 points of gold reward [−0.20, −0.06]"):
+        assert part in shown
+    assert not re.search(r"(?<!\w)-\.?\d", shown[shown.index("Does SALSA reach") :])
+    whole = '<span class="whole">[−0.20, −0.06]</span>'
+    assert whole in page.page(printable(study), {"frontier": "<svg></svg>"})

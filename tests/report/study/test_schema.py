@@ -43,6 +43,7 @@ Change = Callable[[dict[str, Any]], object]
 WRONG: dict[str, tuple[Change, str]] = {
     "a part": (lambda study: study.pop("tables"), "lacks tables"),
     "the headline": (lambda study: study.update(headline=5), "headline is 5, there are 5 verdicts"),
+    "the second": (lambda study: study.update(second=-1), "second is -1, there are 5 verdicts; give an index"),
     "a role": (lambda study: study["tables"][0]["rows"][0].update(role="x"), "table 'main': role of 'SFT1' is 'x'"),
     "a kind": (lambda study: study["figures"][0].update(kind="pie"), "figure 'win_rates': kind is 'pie'; give one of"),
     "a series": (lambda study: study["figures"][0]["series"][0].update(role=""), "role of 'SALSA' is ''"),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from salsa.report.grid import BLANK, MISSING, Cell
-from salsa.report.study import gaps
+from salsa.report.study import gaps, records
 from salsa.report.study.schema import printable
 from salsa.report.study.tables import UNKNOWN, Table, paper, selection, tables
 from tests.report.study import examples
@@ -173,3 +173,69 @@ def test_every_study_has_its_tables(name: str) -> None:
     found = tables(study)
     assert [len(each.grid.rows) for each in found] == [len(each["rows"]) for each in study["tables"]]
     assert all(len(each.roles) == len(each.grid.rows) for each in found)
+
+
+@pytest.mark.parametrize(("unlike", "tone", "mark"), [(0.0, "", True), (1e-17, "", True), (0.01, "better", False)])
+def test_replicates_that_are_all_equal_decide_nothing(unlike: float, tone: str, mark: bool) -> None:
+    study = examples.table_1()
+    study["tables"][0]["rows"][0]["cells"]["single"] |= {"value": 0.6, "low": 0.6 - unlike, "high": 0.6 + unlike}
+    found = table(study)
+    cell = cells(found, "SFT1", "Llama2")["single"]
+    assert cell.tone == tone
+    assert (cell.text, cell.interval[:6]) == ("60.0¹" if mark else "60.0", "[60.0," if mark else "[59.0,")
+    said = "¹ the same in all replicates, so the interval has no width and says nothing"
+    assert (said in found.grid.notes) is mark
+
+
+def test_an_interval_without_width_is_nothing_odd_where_nothing_is_compared() -> None:
+    study = examples.table_1()
+    study["tables"][1]["rows"][0]["cells"]["SFT1"] |= {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert cells(table(study, 1), "PPO", "Llama2")["SFT1"].text == "0.00"
+
+
+def test_the_best_of_a_column_is_not_marked_below_what_it_is_compared_with() -> None:
+    study = examples.table_1()
+    for row in study["tables"][0]["rows"]:
+        for each in filter(None, row["cells"].values()):
+            each["value"] -= 0.2 if row["group"] == "Gemma" else 0.0
+    found = table(study)
+    bold = {line[0].text for line in found.grid.rows for cell in line if cell.best}
+    assert bold == {"Llama2", "Mistral"}
+    for column in study["tables"][0]["columns"]:
+        del column["even"]
+    assert {line[0].text for line in table(study).grid.rows for cell in line if cell.best} == {*bold, "Gemma"}
+
+
+def test_the_caption_says_what_bold_is_where_there_is_any() -> None:
+    study = examples.table_1()
+    assert table(study).grid.caption.count("Bold") == 1, "the caption has it"
+    study["tables"][0]["caption"] = "Gold reward."
+    said = "Gold reward. Bold: best of the column in each group, where it is not below even."
+    assert table(study).grid.caption == said
+    assert "Bold" not in table(study, 1).grid.caption
+    assert table(examples.frontier()).grid.caption.endswith("range. Bold: best of the column.")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        ({"single": 300, "hard": 300}, "n: 8 replicates × 300 prompts of each suite."),
+        ({"single": 300, "hard": 1500}, "n: 8 replicates × prompts: 300 (single), 1,500 (hard)."),
+    ],
+)
+def test_the_caption_of_the_main_table_says_on_how_much_it_rests(prompts: dict[str, int], said: str) -> None:
+    study = examples.table_1()
+    study["settings"]["prompts"] = prompts
+    assert table(study).grid.caption.endswith(said)
+    assert "n: " not in table(study, 1).grid.caption
+
+
+def test_negative_numbers_have_minus_signs_in_cells_and_hyphens_in_files_for_programs() -> None:
+    study = examples.frontier()
+    study["tables"][0]["rows"][0]["cells"]["at_2"] |= {"value": -1.25, "low": -1.5, "high": -1.0, "note": "-2 of it"}
+    cell = cells(table(study), "PPO")["2"]
+    assert (cell.text, cell.interval) == ("−1.25¹", "[−1.50, −1.00]")
+    text = records.to_csv(printable(study))
+    assert "-1.25,-1.5,-1.0" in text
+    assert "-2 of it" in text
+    assert "−" not in text

@@ -8,7 +8,7 @@ from salsa.evaluation.statistics import Estimate, t_interval
 from salsa.evaluation.study.verdict import Verdict
 from salsa.studies.claims import compared
 from salsa.studies.cost import cost
-from salsa.studies.estimates import Group, each_family, estimate, groups, mean, rate
+from salsa.studies.estimates import Group, each_family, estimate, groups, mean, rate, share
 from salsa.studies.evidence import Evidence, Numbers
 from salsa.studies.pieces import cell, column, figure, point, role, row, series, table
 from salsa.studies.questions import answers, cells, distances, notes, peak, warnings
@@ -64,8 +64,8 @@ def _rates(evidence: Evidence, other: str, settings: Settings) -> dict[str, Any]
             for key in keys:
                 used = suites if key == MEAN else [key]
                 if arm != other:
-                    share = rate(evidence, group, arm, other, used, settings)
-                    cells[key] = cell(share, _prints(evidence, group, [arm, other], used))
+                    won = rate(evidence, group, arm, other, used, settings)
+                    cells[key] = cell(won, _prints(evidence, group, [arm, other], used))
             rows.append(row(arm, group.label, cells, settings))
     name = "main" if other == settings.baseline else f"against {other}"
     caption = (
@@ -138,7 +138,9 @@ def _behaviour(evidence: Evidence, settings: Settings) -> dict[str, Any]:
             for name in ("recall", "perplexity"):
                 kept = [value for model in models if (value := getattr(model, name)) is not None]
                 if len(kept) == len(models):
-                    cells[name] = cell(t_interval(kept, settings.level), [model.prints["tax"] for model in models])
+                    found = t_interval(kept, settings.level)
+                    prints = [model.prints["tax"] for model in models]
+                    cells[name] = cell(share(found) if name == "recall" else found, prints)
             if models[0].coefficient is not None:
                 cells["coefficient"] = cell(Estimate(models[0].coefficient, None, None, len(models)), [])
             rows.append(row(arm, group.label, cells, settings))
@@ -160,10 +162,10 @@ def _lines(evidence: Evidence, trained: Sequence[str], settings: Settings) -> li
         for arm in placed:
             place = settings.places[arm]
             scored.append(point(place, mean(evidence, group, arm, "judge", evidence.suites, settings)))
-            share = Estimate(0.5, None, None, len(evidence.replicates))
+            versus = Estimate(0.5, None, None, len(evidence.replicates))
             if arm != settings.baseline:
-                share = rate(evidence, group, arm, settings.baseline, evidence.suites, settings)
-            won.append(point(place, share, 100))
+                versus = rate(evidence, group, arm, settings.baseline, evidence.suites, settings)
+            won.append(point(place, versus, 100))
         rates.append(series(group.label or "mean of the suites", "salsa", won))
         scores.append(series(group.label or "mean of the suites", "salsa", scored))
     against = f"win rate against {settings.baseline}"

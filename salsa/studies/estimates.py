@@ -37,6 +37,11 @@ def rate(evidence: Evidence, group: Group, arm: str, other: str, suites: Sequenc
     The interval is cut where a share ends: t intervals know nothing of that.
     """
     found = estimate(evidence, group, lambda family, suite: evidence.won(family, arm, other, suite), suites, settings)
+    return share(found)
+
+
+def share(found: Estimate) -> Estimate:
+    """Return the estimate of a share with its interval cut where shares end."""
     if found.low is None or found.high is None:
         return found
     return Estimate(found.value, max(0.0, found.low), min(1.0, found.high), found.n)

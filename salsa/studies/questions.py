@@ -64,7 +64,7 @@ def distances(evidence: Evidence, settings: Settings) -> list[Verdict]:
             f"The data do not decide whether {first} or {second} ends further from {SFT}{of}",
         )
         more = t_interval(difference, settings.level)
-        ends = f"KL {reached[first].mean():.2f} and {reached[second].mean():.2f} nats a reply (k1)"
+        ends = f"KL of {first} {reached[first].mean():.2f}, of {second} {reached[second].mean():.2f} nats a reply (k1)"
         found.append(sentence(claims, more, f"{ends}, {signed(more, 2)}", settings.level, p, len(apart)))
     return found
 

@@ -272,8 +272,8 @@ def test_a_study_about_kl_says_who_goes_further() -> None:
     first, second, *outcomes = found["verdicts"]
     assert found["claims"] == [{"claim": "goes further", "here": first["sentence"], "holds": True}]
     assert (first["decided"], second["decided"]) == ("first", "first")
-    told = "SALSA ends further from SFT1 than PPO (mean of llama2, gemma): KL 6.50 and 4.50 nats a reply (k1), +2.00 ["
-    assert first["sentence"].startswith(told)
+    told = "SALSA ends further from SFT1 than PPO (mean of llama2, gemma): "
+    assert first["sentence"].startswith(f"{told}KL of SALSA 6.50, of PPO 4.50 nats a reply (k1), +2.00 [")
     assert "2.00], 8 replicates; p = 0.016 after Holm's correction for 2" in first["sentence"]
     assert "the mean of the suites" in outcomes[0]["sentence"]
 

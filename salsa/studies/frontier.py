@@ -52,7 +52,7 @@ def frontier(models: Sequence[Model], settings: Settings) -> dict[str, Any]:
         verdicts = [*_lengths(own, at, settings), *verdicts]
     figures: list[dict[str, Any]] = []
     for family, span in spans.items():
-        figures += [_curves(fronts[family], span, settings, at[family])] if span else []
+        figures += [_curves(fronts[family], settings, at[family])] if span else []
         figures += [
             _coefficients(own[family], list(fronts[family]), settings, at[family], *what) for what in _over(settings)
         ]
@@ -255,20 +255,14 @@ def _reached(found: Matched, prints: Sequence[str]) -> dict[str, Any]:
     return cell(found.gold, prints, f"{found.outside} replicates do not reach this KL" if found.outside else None)
 
 
-def _curves(fronts: Mapping[str, list[Front]], span: Span, settings: Settings, at: str) -> dict[str, Any]:
-    levels = even_levels(span, SUPPORT)
-    drawn = [
-        series(
-            arm,
-            role(arm, settings),
-            [
-                point(float(np.sqrt(found.kl)), found.gold)
-                for found in matched(own, levels, settings.level)
-                if found.gold is not None
-            ],
-        )
-        for arm, own in fronts.items()
-    ]
+def _curves(fronts: Mapping[str, list[Front]], settings: Settings, at: str) -> dict[str, Any]:
+    """Return the figure of the fronts, each over the KL that all of its own replicates reach."""
+    drawn = []
+    for arm, own in fronts.items():
+        span = common_span(own)
+        found = matched(own, even_levels(span, SUPPORT), settings.level) if span else []
+        points = [point(float(np.sqrt(each.kl)), each.gold) for each in found if each.gold is not None]
+        drawn.append(series(arm, role(arm, settings), points))
     axes = (f"square root of the KL to {ANCHOR}, sqrt(nats)", f"{settings.measure}, {settings.unit}")
     return figure(f"frontier{_file(at)}", f"{_title(settings.measure)} against distance{at}", "curves", axes, drawn)
 

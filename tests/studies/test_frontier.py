@@ -79,6 +79,15 @@ def test_what_is_drawn_over_the_coefficient_is_of_the_end_of_training() -> None:
     assert points == pytest.approx({0.1: 10.0 - 4.0, 0.4: 10.0 - 1.0})
 
 
+def test_a_front_is_drawn_as_far_as_all_of_its_replicates_go() -> None:
+    far = [each for each in models(lambda arm, d, r: d, reach=9.0) if each.arm == "SALSA"]
+    near = [each for each in models(lambda arm, d, r: d) if each.arm != "SALSA"]
+    figure = next(each for each in frontier([*near, *far], SETTINGS)["figures"] if each["name"] == "frontier")
+    ends = {each["label"]: (each["points"][0]["x"], each["points"][-1]["x"]) for each in figure["series"]}
+    assert ends["PPO"] == pytest.approx((0.0, 2.0))
+    assert ends["SALSA"] == pytest.approx((0.0, 3.0))
+
+
 def test_families_are_told_apart() -> None:
     both = [*models(lambda arm, d, r: d), *models(lambda arm, d, r: d, family="gemma")]
     found = frontier(both, SETTINGS)

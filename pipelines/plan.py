@@ -27,7 +27,7 @@ VERSIONS = {
     "landscape": 1,
     "report": 1,
     "select": 1,
-    "study": 3,
+    "study": 4,
 }
 """Version of each kind of stage: raised when the stage's output changes for the same configuration and inputs."""
 

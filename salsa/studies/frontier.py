@@ -47,12 +47,12 @@ def frontier(models: Sequence[Model], settings: Settings) -> dict[str, Any]:
     at = {family: f", {family}" if len(families) > 1 else "" for family in families}
     fronts = {family: _by_arm(own[family]) for family in families}
     spans = {family: common_span([each for arm in fronts[family].values() for each in arm]) for family in families}
-    verdicts = _verdicts(fronts, spans, at, settings)
+    verdicts = _verdicts(fronts, at, settings)
     if settings.about == "length":
         verdicts = [*_lengths(own, at, settings), *verdicts]
     figures: list[dict[str, Any]] = []
-    for family, span in spans.items():
-        figures += [_curves(fronts[family], settings, at[family])] if span else []
+    for family in families:
+        figures += [_curves(fronts[family], settings, at[family])]
         figures += [
             _coefficients(own[family], list(fronts[family]), settings, at[family], *what) for what in _over(settings)
         ]
@@ -87,46 +87,56 @@ def _fronts(models: Sequence[Model], arm: str) -> list[Front]:
 
 
 def _verdicts(
-    fronts: Mapping[str, Mapping[str, list[Front]]],
-    spans: Mapping[str, Span | None],
-    at: Mapping[str, str],
-    settings: Settings,
+    fronts: Mapping[str, Mapping[str, list[Front]]], at: Mapping[str, str], settings: Settings
 ) -> list[Verdict]:
     """Return a sentence for each pair of arms in each family, on the mean height of their fronts over shared KL.
 
     The first pair is corrected for the number of families, the others for their number in all of them.
     """
-    asked = [(family, pair) for pair in settings.asks for family, span in spans.items() if span]
+    asked = [(family, pair) for pair in settings.asks for family in fronts]
     gaps = [_gaps(fronts[family], pair) for family, pair in asked]
-    main = sum(span is not None for span in spans.values())
-    p_values: list[float | None] = [None] * len(gaps)
-    if all(len(each) > 1 for each, _ in gaps):
-        tests = [each for each, _ in gaps]
-        p_values = [*corrected(tests[:main], settings.rng()), *corrected(tests[main:], settings.rng())]
-    found = [
-        Verdict(f"The arms have no KL to {ANCHOR} in common{at[family]}: a wider grid of coefficients is needed", None)
-        for family, span in spans.items()
-        if span is None
-    ]
-    counts = [main] * main + [len(asked) - main] * (len(asked) - main)
-    for (family, (first, second)), (gap, span), p, count in zip(asked, gaps, p_values, counts, strict=True):
-        where = f"at matched KL to {ANCHOR} ({span[0]:.2f} to {span[1]:.2f} nats){at[family]}"
-        claims = Claims(
-            f"{first} is above {second} {where}",
-            f"{second} is above {first} {where}",
-            f"The data do not decide between {first} and {second} {where}",
-        )
-        mean = t_interval(gap, settings.level)
-        figures = f"{signed(mean, 2)} {settings.unit} of {settings.measure}"
-        found.append(sentence(claims, mean, figures, settings.level, p, count))
-    return found
+    p_values: list[float | None] = [None] * len(asked)
+    counts = [0] * len(asked)
+    for places in (range(len(fronts)), range(len(fronts), len(asked))):
+        tested = [place for place in places if len(gaps[place][0]) > 1]
+        found = corrected([gaps[place][0] for place in tested], settings.rng())
+        for place, value in zip(tested, found, strict=True):
+            p_values[place], counts[place] = value, len(tested)
+    verdicts = []
+    for (family, pair), (gap, span), p, count in zip(asked, gaps, p_values, counts, strict=True):
+        verdicts.append(_sentence(pair, gap, span, at[family], settings, p, count))
+    return verdicts
 
 
-def _gaps(fronts: Mapping[str, list[Front]], pair: tuple[str, str]) -> tuple[list[float], Span]:
+def _sentence(
+    pair: tuple[str, str],
+    gap: Sequence[float],
+    span: Span | None,
+    at: str,
+    settings: Settings,
+    p: float | None,
+    count: int,
+) -> Verdict:
+    first, second = pair
+    if span is None:
+        return Verdict(f"{first} and {second} have no KL to {ANCHOR} in common{at}: nothing to compare there", None)
+    where = f"at matched KL to {ANCHOR} ({span[0]:.2f} to {span[1]:.2f} nats){at}"
+    claims = Claims(
+        f"{first} is above {second} {where}",
+        f"{second} is above {first} {where}",
+        f"The data do not decide between {first} and {second} {where}",
+    )
+    mean = t_interval(gap, settings.level)
+    figures = f"{signed(mean, 2)} {settings.unit} of {settings.measure}"
+    return sentence(claims, mean, figures, settings.level, p, count)
+
+
+def _gaps(fronts: Mapping[str, list[Front]], pair: tuple[str, str]) -> tuple[list[float], Span | None]:
     """Return the mean height of a replicate's first front above its second, and the KL that both arms reach in all."""
     first, second = (fronts[arm] for arm in pair)
     span = common_span([*first, *second])
-    assert span is not None  # all arms have some KL in common
+    if span is None:
+        return [], None
     width = float(np.sqrt(span[1]) - np.sqrt(span[0]))
     return [(one.area(span) - other.area(span)) / width for one, other in zip(first, second, strict=True)], span
 

@@ -86,7 +86,9 @@ class _Axis:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Return round numbers, evenly spaced, from below the lowest value to above the highest."""
-    span = high - low or abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    # Values that differ by rounding alone are drawn as equal ones; steps that small could not be told apart.
+    span = high - low if high - low > 1e-9 * max(size, 1e-9) else max(size, 1e-9)
     raw = span / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in _STEPS if power * factor >= raw * (1 - 1e-9))

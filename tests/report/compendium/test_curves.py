@@ -27,6 +27,12 @@ def test_everything_is_drawn_inside_the_picture(drawn: list[list[tuple[int, floa
         assert all(-0.1 <= number <= WIDTH + 0.1 for number in numbers)
 
 
+def test_values_that_differ_by_rounding_alone_are_drawn() -> None:
+    for value, half in ((0.0, 5e-324), (0.0, 0.0), (1.0, 1e-16), (1e6, 1e-9)):
+        points = [Point(0, value, value - half, value + half)]
+        ElementTree.fromstring(curves.chart("Reward", "points", [Line("m", "#123456", "", points)]))
+
+
 def test_the_axis_has_round_numbers_around_the_values() -> None:
     points = [Point(0, 0.12), Point(30, 0.93)]
     text = curves.chart("Gold", "points", [Line("PPO", "#123456", "", points)])

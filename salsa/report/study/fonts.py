@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib
-from fontTools import subset  # type: ignore[import-untyped]
-from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+from fontTools import subset
+from fontTools.ttLib import TTFont
 from matplotlib import font_manager
 
 _OWN, _NAME = "DejaVu", "Figure"
